@@ -1,0 +1,1 @@
+"""Semi-supervised medical image segmentation as MONAI bundles: the components the bundles share."""

@@ -1,0 +1,37 @@
+"""Mistakes a user can mend, shown as one line."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+__all__ = ["InputError", "find_input_error", "show_input_errors_in_one_line"]
+
+
+class InputError(ValueError):
+    """Something given from outside is wrong: the message names the file or key and the mend, in one line."""
+
+
+def find_input_error(error: BaseException | None) -> InputError | None:
+    """The `InputError` behind `error`, which MONAI's config parser wraps in errors of its own; None if there is none."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def show_input_errors_in_one_line() -> None:
+    """Make the interpreter print an uncaught `InputError` as one line and leave with status 1.
+
+    Every other error keeps its traceback. Nothing changes for code that catches the error, so a server which
+    hosts the bundle still sees an exception.
+    """
+    previous = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        found = find_input_error(error)
+        if found is None:
+            previous(kind, error, traceback)
+        else:
+            print(f"error: {found}", file=sys.stderr)
+
+    sys.excepthook = hook
