@@ -1,0 +1,112 @@
+"""Files that hold networks: written atomically, read without unpickling code."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from custom.errors import InputError
+from custom.networks import SemiGDA
+
+__all__ = ["load_checkpoint", "load_model", "load_trained_weights", "model_details", "save_atomically", "save_model"]
+
+
+def save_atomically(content: Any, path: str | os.PathLike) -> None:
+    """`torch.save` through a temporary file in the same folder: `path` holds the old content or the new, never half.
+
+    Raises:
+        InputError: the content could not be written (disk full, folder not writable); `path` is as it was.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        kept = "the last good one is kept; free some space and go on with --resume true" if path.exists() else "is it full?"
+        raise InputError(f"cannot save {path} ({str(error).splitlines()[0]}): {kept}") from error
+
+
+def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
+    """Tensors and plain values of a checkpoint, on the CPU.
+
+    Raises:
+        InputError: the file is missing or is no checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"no checkpoint at {path}: train first, or give the path of a model.pt")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(f"{path} cannot be read as a checkpoint ({type(error).__name__}): is it cut short?") from error
+
+
+def save_model(network: nn.Module, path: str | os.PathLike, details: dict[str, Any] | None = None) -> None:
+    """Write all that inference needs, frozen weights and architecture included.
+
+    Args:
+        network: the trained network.
+        path: the file, {"model", "architecture", "details"}.
+        details: plain values that describe how it was trained, such as image_size.
+    """
+    content = {"model": network.state_dict(), "architecture": network.architecture, "details": details or {}}
+    save_atomically(content, path)
+
+
+def model_details(path: str | os.PathLike) -> dict[str, Any]:
+    """How the network of a `model.pt` was trained, such as image_size.
+
+    Raises:
+        InputError: missing or unreadable file.
+    """
+    return load_checkpoint(path).get("details", {})
+
+
+def load_model(path: str | os.PathLike) -> SemiGDA:
+    """The network of a `model.pt`, in evaluation mode, without any download.
+
+    Raises:
+        InputError: missing or unreadable file, or not such a model.
+    """
+    checkpoint = load_checkpoint(path)
+    if not isinstance(checkpoint, dict) or not {"model", "architecture"} <= checkpoint.keys():
+        raise InputError(f"{path} is not a model file of this project: it needs the entries 'model' and 'architecture'")
+    network = SemiGDA.from_architecture(checkpoint["architecture"])
+    _load(network.load_state_dict, checkpoint["model"], path)
+    return network.eval()
+
+
+def load_trained_weights(network: SemiGDA, path: str | os.PathLike) -> None:
+    """Start `network` from a `model.pt` or a stage's best weights of the same architecture.
+
+    Raises:
+        InputError: missing or unreadable file, or another architecture.
+    """
+    state = load_checkpoint(path)["model"]
+    _load(
+        network.load_trainable_state_dict, {k: v for k, v in state.items() if not k.startswith("first_stage.")}, path
+    )
+
+
+def _load(load: Any, state: dict[str, torch.Tensor], path: str | os.PathLike) -> None:
+    try:
+        load(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{path} was made with another architecture than the configuration asks for ({reason}); "
+            "give the width, adapters, num_classes and first_stage it was trained with"
+        ) from error

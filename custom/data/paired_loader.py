@@ -1,0 +1,132 @@
+"""Batches which pair labelled with unlabelled images, drawn so that only the seed and the epoch decide them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import DataLoader, Dataset, list_data_collate
+from monai.utils import convert_to_tensor
+from torch import Tensor
+
+from custom.errors import InputError
+
+__all__ = ["PairedLoader"]
+
+logger = logging.getLogger(__name__)
+
+
+class PairedLoader:
+    """Pairs a batch of labelled with one of unlabelled images; the data of an Ignite engine.
+
+    A batch is `{"labelled": {"image", "label"}, "unlabelled": {"image"}}`, each a plain tensor with the batch in
+    front; without unlabelled images (or with an unlabelled batch size of 0) the key "unlabelled" is absent.
+
+    An epoch goes once through the labelled images in random order, and drops an incomplete last batch. The unlabelled
+    images come in one random order after another, started anew with every epoch, until the labelled ones are used up:
+    the order of the SemiGDA release, which has it from SSL4MIS' `TwoStreamBatchSampler`.
+
+    The order and all random transforms of an epoch depend on `seed` and the epoch alone, given `num_workers`. So a run
+    resumed at an epoch sees the batches of an uninterrupted one, if `set_epoch` is called before each epoch. Nothing is
+    drawn before the first batch is asked for, since Ignite takes the iterator before it announces the epoch.
+
+    Args:
+        labelled: data whose items have "image" and "label".
+        unlabelled: data whose items have "image"; None or empty trains on labels only.
+        labelled_batch_size: labelled images a batch; fewer if there are fewer.
+        unlabelled_batch_size: unlabelled images a batch; fewer if there are fewer.
+        seed: non-negative number.
+        num_workers: processes which load each of the two streams; 0 loads in the calling process.
+        pin_memory: put batches into memory from which copying to a GPU is fast.
+
+    Attributes:
+        labelled_batch_size, unlabelled_batch_size: the sizes in use.
+
+    Raises:
+        InputError: no labelled image, or a batch size out of range.
+    """
+
+    def __init__(
+        self,
+        labelled: Dataset,
+        unlabelled: Dataset | None,
+        labelled_batch_size: int,
+        unlabelled_batch_size: int,
+        seed: int = 0,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        if len(labelled) == 0:
+            raise InputError("training needs at least one labelled image; add labels to the datalist")
+        if labelled_batch_size < 1 or unlabelled_batch_size < 0:
+            raise InputError(
+                f"batch sizes are {labelled_batch_size} labelled and {unlabelled_batch_size} unlabelled; "
+                "give at least 1 and 0"
+            )
+        self.labelled = labelled
+        self.unlabelled = [] if unlabelled is None else unlabelled
+        self.labelled_batch_size = min(labelled_batch_size, len(self.labelled))
+        self.unlabelled_batch_size = min(unlabelled_batch_size, len(self.unlabelled))
+        self.seed = seed
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
+        self.epoch = 0
+        has_unlabelled = len(self.unlabelled) > 0
+        if self.labelled_batch_size < labelled_batch_size or (
+            has_unlabelled and self.unlabelled_batch_size < unlabelled_batch_size
+        ):
+            logger.warning(
+                "Too few images for batches of %d labelled and %d unlabelled: using %d and %d",
+                labelled_batch_size,
+                unlabelled_batch_size,
+                self.labelled_batch_size,
+                self.unlabelled_batch_size,
+            )
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return len(self.labelled) // self.labelled_batch_size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch (0 or more) whose batches iterating yields, from the next first batch on."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[dict[str, dict[str, Tensor]]]:
+        loaders = {"labelled": self._loader(self.labelled, self.labelled_batch_size, ("image", "label"), stream=0)}
+        if self.unlabelled_batch_size > 0:
+            loaders["unlabelled"] = self._loader(self.unlabelled, self.unlabelled_batch_size, ("image",), stream=1)
+        for batches in zip(*loaders.values(), strict=True):
+            yield dict(zip(loaders, batches, strict=True))
+
+    def _loader(self, dataset: Dataset, batch_size: int, keys: Sequence[str], stream: int) -> DataLoader:
+        """The loader of one epoch and stream: a new one every time, since MONAI seeds transforms as a loader starts."""
+        generator = torch.Generator().manual_seed(_mixed_seed(self.seed, self.epoch, stream))
+        return DataLoader(
+            dataset,
+            num_workers=self.num_workers,
+            batch_sampler=_random_batches(len(dataset), batch_size, len(self), generator),
+            collate_fn=partial(_collate, keys=keys),
+            generator=generator,
+            pin_memory=self.pin_memory,
+        )
+
+
+def _mixed_seed(*numbers: int) -> int:
+    """One seed from several: unlike their sum, it does not make epoch 1 of seed 0 equal to epoch 0 of seed 1."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def _random_batches(size: int, batch_size: int, count: int, generator: torch.Generator) -> list[list[int]]:
+    """`count` batches of indices below `size`, cut from one random order after another."""
+    orders = -(-count * batch_size // size)
+    indices = [index for _ in range(orders) for index in torch.randperm(size, generator=generator).tolist()]
+    return [indices[batch * batch_size : (batch + 1) * batch_size] for batch in range(count)]
+
+
+def _collate(items: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, Tensor]:
+    """Batch `keys` of `items`, without the metadata: it is of no use in training and slow to pass on."""
+    return list_data_collate([{key: convert_to_tensor(item[key], track_meta=False) for key in keys} for item in items])

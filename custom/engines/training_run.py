@@ -1,0 +1,190 @@
+"""One training run: stages in order, resumable, tracked, evaluated at the end."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from monai.engines import Evaluator, Trainer
+
+from custom.checkpoints import load_trained_weights, save_model
+from custom.errors import InputError
+from custom.handlers import (
+    EvaluationReport,
+    ExperimentTracker,
+    PanelSaver,
+    StageCheckpoint,
+    TrackingHandler,
+    attach_progress,
+    format_table,
+)
+
+__all__ = ["Stage", "TrainingRun"]
+
+logger = logging.getLogger("custom.training_run")
+
+
+@dataclass
+class Stage:
+    """A trainer with its evaluator and all that must be saved to go on exactly.
+
+    Attributes:
+        trainer: the Ignite trainer.
+        evaluator: validates during the stage and chooses its best weights.
+        objects: optimisers and schedules by name.
+        panels: pictures of fixed validation images, optional.
+    """
+
+    trainer: Trainer
+    evaluator: Evaluator | None = None
+    objects: dict[str, Any] = field(default_factory=dict)
+    panels: PanelSaver | None = None
+
+
+class TrainingRun:
+    """Runs stages one after the other in one folder and one MLflow run.
+
+    Each stage starts from the best weights of the one before. After the last one the best weights become `model.pt`,
+    the test images are evaluated, and a closing summary tells where everything lies.
+
+    Args:
+        output_dir: folder of the run; everything is written below it.
+        stages: the stages by name, in order.
+        tracker: the MLflow tracker; disabled or not.
+        params: settings to record.
+        resume: go on where the run in `output_dir` stopped.
+        seed: seed of the run.
+        checkpoint_interval: epochs between two checkpoints.
+        initial_weights: a `model.pt` or best-weights file to start from; None for random weights.
+        test: evaluator of the test images and its report; None or no test image: no evaluation.
+        on_finished: called with the run's folder when all is done, to write more than `model.pt`.
+        save: writes the trained network; by default `model.pt`.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        stages: dict[str, Stage],
+        tracker: ExperimentTracker,
+        params: dict[str, Any] | None = None,
+        resume: bool = False,
+        seed: int = 0,
+        checkpoint_interval: int = 1,
+        initial_weights: str | Path | None = None,
+        test: tuple[Evaluator, EvaluationReport] | None = None,
+        save: Callable[[Any, Path], None] | None = None,
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.stages = stages
+        self.tracker = tracker
+        self.params = params or {}
+        self.resume = resume
+        self.seed = seed
+        self.initial_weights = initial_weights
+        self.test = test
+        self.save = save or (lambda network, folder: save_model(network, folder / "model.pt", self.params))
+        self.checkpoints = {
+            name: StageCheckpoint(
+                self.output_dir / "checkpoints",
+                name,
+                stage.trainer,
+                stage.evaluator,
+                stage.objects,
+                seed=seed + index,
+                interval=checkpoint_interval,
+            )
+            for index, (name, stage) in enumerate(stages.items())
+        }
+        self.finished_file = self.output_dir / "finished.json"
+
+    def run(self, stages: Sequence[str] | None = None) -> dict[str, Any]:
+        """Run the named stages (all by default) and return the test summary, empty without test images.
+
+        Raises:
+            InputError: a mistake of the user's, before or during training; checkpoints are kept.
+        """
+        stages = list(stages or self.stages)
+        if self.resume and self.finished_file.is_file():
+            finished = json.loads(self.finished_file.read_text())
+            if finished["stages"] == stages:
+                print(f"{self.output_dir} is finished; nothing to do. Its model is {self.output_dir / 'model.pt'}")
+                return finished["summary"]
+        with self.tracker:
+            self.tracker.start(self.params, self.output_dir / "config.json")
+            previous = None
+            for name in stages:
+                self._run_stage(name, previous)
+                previous = name
+            checkpoint = self.checkpoints[stages[-1]]
+            checkpoint.load_best()
+            network = checkpoint.trainer.network
+            self.save(network, self.output_dir)
+            summary = self._evaluate(stages[-1])
+            self.finished_file.write_text(json.dumps({"stages": stages, "summary": summary}, indent=1))
+            for path in (self.output_dir / "model.pt", self.output_dir / "evaluation" / "summary.json"):
+                if path.is_file():
+                    self.tracker.log_artifact(path, "results")
+        self._print_summary(summary)
+        return summary
+
+    def _run_stage(self, name: str, previous: str | None) -> None:
+        stage, checkpoint = self.stages[name], self.checkpoints[name]
+        tracking = TrackingHandler(self.tracker, name)
+        restored = self.resume and checkpoint.restore()
+        if restored and checkpoint.finished:
+            logger.info("%s: finished before, epoch %d", name, stage.trainer.state.epoch)
+            return
+        if not restored:
+            self._load_start(name, previous)
+        self.tracker.truncate(name, stage.trainer.state.iteration)
+        attach_progress(stage.trainer, name)
+        tracking.attach(stage.trainer)
+        if stage.evaluator is not None:
+            tracking.attach_evaluator(stage.evaluator, stage.trainer)
+            if stage.panels is not None:
+                stage.panels.attach(stage.evaluator, stage.trainer)
+        checkpoint.attach()
+        stage.trainer.run()
+
+    def _load_start(self, name: str, previous: str | None) -> None:
+        """Weights that a stage starts from: the best of the stage before it, or those given, or random ones."""
+        names = list(self.stages)
+        before = names[names.index(name) - 1] if names.index(name) else None
+        if previous is not None:
+            self.checkpoints[previous].load_best()
+        elif self.initial_weights:
+            load_trained_weights(self.stages[name].trainer.network, self.initial_weights)
+        elif before is not None and self.resume and self.checkpoints[before].best_path.is_file():
+            self.checkpoints[before].load_best()
+        elif before is not None:
+            logger.info("%s starts from random weights: %s was not run in %s", name, before, self.output_dir)
+
+    def _evaluate(self, stage: str) -> dict[str, Any]:
+        if self.test is None or len(self.test[0].data_loader) == 0:
+            return {}
+        evaluator, report = self.test
+        if evaluator.network is not self.stages[stage].trainer.network:
+            raise InputError("test#evaluator must use the network that is trained")
+        evaluator.run()
+        self.tracker.log_metrics({"test": report.summary["branches"]}, self.stages[stage].trainer.state.iteration)
+        return report.summary
+
+    def _print_summary(self, summary: dict[str, Any]) -> None:
+        lines = [""]
+        if summary:
+            lines += [f"test images: {summary['images']}", format_table(summary["branches"]), ""]
+        lines.append(f"run:         {self.output_dir}")
+        for label, name in (
+            ("model", "model.pt"),
+            ("evaluation", "evaluation"),
+            ("curves", "metrics.csv"),
+            ("pictures", "panels"),
+            ("MLflow", "mlruns.db"),
+        ):
+            if (self.output_dir / name).exists():
+                lines.append(f"{label + ':':12s} {self.output_dir / name}")
+        print("\n".join(lines))

@@ -1,0 +1,59 @@
+"""Validation metrics of a model and of each of its branches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from monai.handlers import IgniteMetricHandler
+from monai.metrics import DiceMetric, MeanIoU
+from monai.networks import one_hot
+from torch import Tensor
+
+from custom.metrics import HausdorffDistance95Metric
+from custom.networks import LabelCodec
+
+__all__ = ["branch_metrics", "hard_one_hot"]
+
+
+def hard_one_hot(branch: int, num_classes: int) -> Callable[[list[dict]], tuple[list[Tensor], list[Tensor]]]:
+    """An Ignite output transform: soft labels of one branch and the truth as one-hot [K, W, H] lists.
+
+    Args:
+        branch: channel of "pred", [branches, W, H] soft labels in [0, K - 1].
+        num_classes: K, with the background.
+    """
+
+    def transform(output: list[dict]) -> tuple[list[Tensor], list[Tensor]]:
+        predictions = [
+            one_hot(LabelCodec.harden(item["pred"][branch : branch + 1]), num_classes, dim=0) for item in output
+        ]
+        return predictions, [one_hot(item["label"], num_classes, dim=0) for item in output]
+
+    return transform
+
+
+def branch_metrics(
+    branches: Sequence[str], num_classes: int = 2, hausdorff: bool = True
+) -> dict[str, IgniteMetricHandler]:
+    """Mean Dice, IoU and HD95 [pixels] over images and foreground classes, as `dice/<branch>` and so on.
+
+    Dice and IoU are 1 where truth and prediction are both empty and 0 where one of them is; HD95 is then 0 and the
+    image's diagonal.
+
+    Args:
+        branches: names of the channels of "pred", the model's own prediction first.
+        num_classes: K, with the background.
+        hausdorff: whether to compute HD95, the slow one.
+    """
+    metrics: dict[str, IgniteMetricHandler] = {}
+    for index, branch in enumerate(branches):
+        functions = {
+            "dice": DiceMetric(include_background=False, ignore_empty=False),
+            "iou": MeanIoU(include_background=False, ignore_empty=False),
+        }
+        if hausdorff:
+            functions["hd95"] = HausdorffDistance95Metric()
+        for name, function in functions.items():
+            transform = hard_one_hot(index, num_classes)
+            metrics[f"{name}/{branch}"] = IgniteMetricHandler(metric_fn=function, output_transform=transform)
+    return metrics

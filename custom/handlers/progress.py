@@ -1,0 +1,109 @@
+"""Progress of a training stage: a bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from datetime import timedelta
+
+import ignite.distributed as idist
+from ignite.engine import Engine, Events
+from tqdm import tqdm
+
+__all__ = ["attach_progress"]
+
+logger = logging.getLogger(__name__)
+
+
+def attach_progress(trainer: Engine, stage: str, log_interval: float = 30.0) -> None:
+    """Show on stderr how far a stage is, its loss, its speed and the time left until its last epoch.
+
+    On a terminal this is one bar over all iterations of the stage; Ignite's `ProgressBar` has one an epoch. Elsewhere
+    (a batch job, a file) it is a log line of level INFO. A resumed stage starts at the iteration it resumes at. Speed
+    and time left are averages since then and so include the validations. Under several processes the first one shows.
+
+    Args:
+        trainer: engine with `max_epochs` and a known `epoch_length`, whose output is a dictionary with "loss".
+        stage: name to show.
+        log_interval: seconds between two log lines; the last iteration always has one.
+    """
+    if idist.get_rank() > 0:
+        return
+    display = _Bar(stage) if sys.stderr.isatty() else _LogLines(stage, log_interval)
+    # Not STARTED: a checkpoint may be loaded there, and only after it the iteration is the one to start from.
+    trainer.add_event_handler(Events.EPOCH_STARTED, display.start)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, display.update)
+    trainer.add_event_handler(Events.COMPLETED, display.close)
+
+
+class _Bar:
+    """One tqdm bar for the whole stage."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+        self.bar: tqdm | None = None
+
+    def start(self, engine: Engine) -> None:
+        if self.bar is None:
+            self.bar = tqdm(
+                desc=self.stage,
+                total=_total_iterations(engine),
+                initial=engine.state.iteration,
+                file=sys.stderr,
+                dynamic_ncols=True,
+                smoothing=0,
+            )
+
+    def update(self, engine: Engine) -> None:
+        state = engine.state
+        self.bar.set_postfix_str(f"epoch {state.epoch}/{state.max_epochs}, loss {_loss(engine):.4f}", refresh=False)
+        self.bar.update(state.iteration - self.bar.n)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        self.bar = None
+
+
+class _LogLines:
+    """A log line of the same content, at most every `interval` seconds."""
+
+    def __init__(self, stage: str, interval: float) -> None:
+        self.stage = stage
+        self.interval = interval
+        self.started_at: float | None = None
+
+    def start(self, engine: Engine) -> None:
+        if self.started_at is None:
+            self.first_iteration = engine.state.iteration
+            self.started_at = self.logged_at = time.monotonic()
+
+    def update(self, engine: Engine) -> None:
+        state, now, total = engine.state, time.monotonic(), _total_iterations(engine)
+        if now - self.logged_at < self.interval and state.iteration != total:
+            return
+        self.logged_at = now
+        rate = (state.iteration - self.first_iteration) / max(now - self.started_at, 1e-9)
+        logger.info(
+            "%s: epoch %d/%d, iteration %d/%d, loss %.4f, %.2f iterations/s, %s left",
+            self.stage,
+            state.epoch,
+            state.max_epochs,
+            state.iteration,
+            total,
+            _loss(engine),
+            rate,
+            timedelta(seconds=round((total - state.iteration) / rate)),
+        )
+
+    def close(self) -> None:
+        self.started_at = None
+
+
+def _total_iterations(engine: Engine) -> int:
+    return engine.state.max_epochs * engine.state.epoch_length
+
+
+def _loss(engine: Engine) -> float:
+    return float(engine.state.output["loss"])

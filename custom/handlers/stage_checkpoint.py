@@ -1,0 +1,139 @@
+"""Exact resume of one training stage, and its best weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Events
+from ignite.utils import manual_seed
+from monai.engines import Evaluator, Trainer
+from torch import nn
+
+from custom.checkpoints import load_checkpoint, save_atomically
+from custom.errors import InputError
+
+__all__ = ["StageCheckpoint"]
+
+
+class StageCheckpoint:
+    """Saves a stage's newest state and its best weights, and restores both.
+
+    Nothing random is saved: every random number of epoch e follows from (seed, e), which the handler sets when the
+    epoch starts. A run resumed after epoch e - 1 therefore equals an uninterrupted one bit for bit on the CPU.
+    Attach it after every other handler, so that an epoch's validation and schedule steps are in the file.
+
+    Args:
+        directory: folder of the files `<stage>_checkpoint.pt` and `<stage>_best.pt`.
+        stage: name of the stage.
+        trainer: the stage's trainer. Its loader may have `set_epoch`.
+        evaluator: the stage's evaluator, whose key metric chooses the best weights; None keeps the newest.
+        objects: everything else with a state: optimisers and schedules, by name.
+        seed: seed of the stage.
+        interval: epochs between two checkpoints. The best weights are saved whenever they improve.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        stage: str,
+        trainer: Trainer,
+        evaluator: Evaluator | None,
+        objects: dict[str, Any],
+        seed: int = 0,
+        interval: int = 1,
+    ) -> None:
+        self.checkpoint_path = Path(directory) / f"{stage}_checkpoint.pt"
+        self.best_path = Path(directory) / f"{stage}_best.pt"
+        self.stage = stage
+        self.trainer = trainer
+        self.evaluator = evaluator
+        self.objects = objects
+        self.seed = seed
+        self.interval = interval
+
+    def attach(self) -> None:
+        """Register the handlers with the trainer."""
+        self.trainer.add_event_handler(Events.EPOCH_STARTED, self._seed_epoch)
+        self.trainer.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the trainer's epochs are all done."""
+        return self.trainer.state.epoch >= self.trainer.state.max_epochs
+
+    def restore(self) -> bool:
+        """Put trainer, network, optimisers and schedules into the saved state; False if there is none.
+
+        Raises:
+            InputError: the file is unreadable or belongs to another configuration.
+        """
+        if not self.checkpoint_path.is_file():
+            return False
+        checkpoint = load_checkpoint(self.checkpoint_path)
+        state, saved = self.trainer.state, checkpoint["trainer"]
+        for key, name in (("max_epochs", "number of epochs"), ("epoch_length", "number of iterations an epoch")):
+            if saved[key] != getattr(state, key):
+                raise InputError(
+                    f"cannot resume {self.checkpoint_path}: its {name} is {saved[key]}, the configuration gives "
+                    f"{getattr(state, key)}; resume with the same settings and data, or start another run_name"
+                )
+        try:
+            _load_network(self.trainer.network, checkpoint["network"])
+            for name, item in self.objects.items():
+                item.load_state_dict(checkpoint["objects"][name])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise InputError(
+                f"cannot resume {self.checkpoint_path}: made with another architecture or optimiser "
+                f"({' '.join(str(error).split())[:160]}); resume with the same settings, or start another run_name"
+            ) from error
+        self.trainer.load_state_dict(saved)
+        if self.evaluator is not None:
+            self.evaluator.state.best_metric, self.evaluator.state.best_metric_epoch = checkpoint["best"]
+        return True
+
+    def load_best(self) -> None:
+        """Put the best weights of the stage into the network."""
+        _load_network(self.trainer.network, load_checkpoint(self.best_path)["model"])
+
+    def _seed_epoch(self) -> None:
+        epoch = self.trainer.state.epoch
+        manual_seed((self.seed * 1_000_003 + epoch) % 2**32)
+        if hasattr(self.trainer.data_loader, "set_epoch"):
+            self.trainer.data_loader.set_epoch(epoch)
+
+    def _save(self) -> None:
+        state = self.trainer.state
+        best = (-1.0, -1) if self.evaluator is None else self._best()
+        if self.evaluator is None or best[1] == state.epoch or (self.finished and best[1] == -1):
+            architecture = getattr(self.trainer.network, "architecture", {})
+            save_atomically(
+                {"model": _network_state(self.trainer.network), "architecture": architecture}, self.best_path
+            )
+        if state.epoch % self.interval == 0 or self.finished:
+            content = {
+                "network": _network_state(self.trainer.network),
+                "objects": {name: item.state_dict() for name, item in self.objects.items()},
+                "trainer": {
+                    "epoch": state.epoch,
+                    "max_epochs": state.max_epochs,
+                    "epoch_length": state.epoch_length,
+                },
+                "best": best,
+            }
+            save_atomically(content, self.checkpoint_path)
+
+    def _best(self) -> tuple[float, int]:
+        return float(self.evaluator.state.best_metric), int(self.evaluator.state.best_metric_epoch)
+
+
+def _network_state(network: nn.Module) -> dict[str, Any]:
+    """Without what is frozen, where the network tells the two apart."""
+    return network.trainable_state_dict() if hasattr(network, "trainable_state_dict") else network.state_dict()
+
+
+def _load_network(network: nn.Module, state: dict[str, Any]) -> None:
+    if hasattr(network, "load_trainable_state_dict"):
+        network.load_trainable_state_dict(state)
+    else:
+        network.load_state_dict(state)

@@ -1,0 +1,34 @@
+"""Inference that keeps the branches apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from torch import Tensor, nn
+
+__all__ = ["BranchInferer"]
+
+
+class BranchInferer(Inferer):
+    """Soft labels of the model and of its branches, stacked as channels.
+
+    Channel 0 is the model's prediction (for SemiGDA the mean of its branches), the others are the branches in the
+    order of `network.branches`. A network without `predict_branches` gives channel 0 alone.
+
+    Args:
+        amp: run in bfloat16 where it is safe.
+    """
+
+    def __init__(self, amp: bool = False) -> None:
+        super().__init__()
+        self.amp = amp
+
+    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+        """Images [B, C, H, W] in [0, 1] -> soft labels [B, branches, H, W] in [0, K - 1], float32."""
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.amp):
+            if not hasattr(network, "predict_branches"):
+                return network(inputs, *args, **kwargs).float()
+            branches = network.predict_branches(inputs, *args, **kwargs)
+        return torch.cat([sum(branches) / len(branches), *branches], dim=1).float()

@@ -1,0 +1,45 @@
+"""Hard pseudo-labels from soft ones: sharpening, a threshold, the largest component."""
+
+from __future__ import annotations
+
+import torch
+from monai.transforms import KeepLargestConnectedComponent
+from torch import Tensor
+
+from custom.networks.label_codec import LabelCodec
+
+__all__ = ["PseudoLabels"]
+
+
+class PseudoLabels:
+    """What one branch tells the other about unlabelled images (release: `get_cut_mask`; methods A8).
+
+    A pixel gets class k where membership^(1 / temperature) >= 0.5, which at temperature 0.1 means a membership of at
+    least 0.93303; everything else is background. Then every class keeps its largest 8-connected component in each
+    image (the first one found on a tie).
+
+    Args:
+        num_classes: K, with the background.
+        temperature: sharpening temperature T.
+        largest_component: keep only the largest component. Switch it off where an image holds many objects.
+    """
+
+    def __init__(self, num_classes: int = 2, temperature: float = 0.1, largest_component: bool = True) -> None:
+        self.codec = LabelCodec(num_classes)
+        self.threshold = 0.5**temperature
+        foreground = list(range(1, num_classes))
+        self.keep_largest = (
+            KeepLargestConnectedComponent(applied_labels=foreground, is_onehot=False, connectivity=2)
+            if largest_component
+            else None
+        )
+
+    @torch.no_grad()
+    def __call__(self, soft_labels: Tensor) -> Tensor:
+        """Soft labels [B, 1, H, W] in [0, K - 1] -> detached class indices of the same shape and dtype."""
+        memberships = self.codec.memberships(soft_labels.detach())[:, 1:]
+        confidence, index = memberships.max(dim=1, keepdim=True)
+        labels = torch.where(confidence >= self.threshold, index + 1, 0)
+        if self.keep_largest is not None:
+            labels = torch.stack([self.keep_largest(label) if label.any() else label for label in labels])
+        return labels.to(soft_labels.dtype)

@@ -1,0 +1,38 @@
+"""Dice loss on soft ordinal labels."""
+
+from __future__ import annotations
+
+from monai.losses import DiceLoss
+from monai.networks import one_hot
+from torch import Tensor, nn
+
+from custom.networks.label_codec import LabelCodec
+
+__all__ = ["SoftLabelDiceLoss"]
+
+
+class SoftLabelDiceLoss(nn.Module):
+    """Dice of the foreground memberships, without sigmoid and without squares (release, methods A8).
+
+    For every sample and foreground class 1 - (2 sum(p g) + 1e-5) / (sum p + sum g + 1e-5), then the mean. With K = 2
+    the membership is the soft label itself. An empty target gives practically no gradient, as in the release.
+
+    Args:
+        num_classes: K, with the background.
+    """
+
+    def __init__(self, num_classes: int = 2) -> None:
+        super().__init__()
+        self.codec = LabelCodec(num_classes)
+        self.dice = DiceLoss(include_background=True, smooth_nr=1e-5, smooth_dr=1e-5)
+
+    def forward(self, soft_labels: Tensor, target: Tensor) -> Tensor:
+        """Soft labels [B, 1, H, W] in [0, K - 1] and target, hard or soft, of the same shape and range -> a scalar."""
+        return self.dice(self._foreground(soft_labels), self._foreground(target))
+
+    def _foreground(self, labels: Tensor) -> Tensor:
+        if self.codec.num_classes == 2:
+            return labels
+        if not labels.requires_grad and bool((labels == labels.round()).all()):
+            return one_hot(labels, self.codec.num_classes)[:, 1:]
+        return self.codec.memberships(labels)[:, 1:]

@@ -1,0 +1,189 @@
+"""The SemiGDA network: two encoders, one frozen decoder, masks painted from latents."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from custom.errors import InputError
+from custom.networks.first_stage import FirstStage, build_first_stage
+from custom.networks.first_stage_loading import load_first_stage
+from custom.networks.label_codec import LabelCodec
+from custom.networks.latent_mapper import LatentMapper
+from custom.networks.skip_adapters import SkipAdapters
+from custom.networks.trainable_encoder import TrainableEncoder
+
+__all__ = ["BranchOutputs", "SemiGDA"]
+
+
+class BranchOutputs(NamedTuple):
+    """Soft ordinal labels of the two branches, each [B, 1, H, W] in [0, K - 1]."""
+
+    image_branch: Tensor
+    mask_branch: Tensor
+
+
+class Latents(NamedTuple):
+    """Predicted mask latents of the two branches, each [B, C, h, w] in the scaled space, and their skips."""
+
+    image_branch: Tensor
+    mask_branch: Tensor
+    image_skips: list[Tensor]
+    mask_skips: list[Tensor]
+
+
+class SemiGDA(nn.Module):
+    """Generative dual alignment for semi-supervised segmentation (SemiGDA, CVPR 2026).
+
+    Image branch: frozen first-stage encoder -> latent mapper -> frozen decoder with the Image adapters, fed by the
+    first stage's skips. Mask branch: trainable CNN -> frozen quant_conv -> the same decoder with the Mask adapters, fed
+    by the CNN's skips. Both branches go through the decoder as one batch: every frozen operation works on each sample
+    alone, so the result equals two passes.
+
+    Trainable are the CNN, the mapper and the adapters; everything of the first stage is frozen and in evaluation mode.
+    A first stage without a quant_conv (the tiny autoencoders) gets a trainable 1x1 convolution in its place, because
+    the CNN's head ends in a LeakyReLU and latents are signed.
+
+    Args:
+        first_stage: a `FirstStage`, or what `load_first_stage` accepts.
+        num_classes: K, with the background.
+        width: None for a CNN as wide as the first stage; a number w for a CNN of widths (w, 2w, 4w, 4w, ...).
+        mapper_width: channels of the latent mapper's first unit.
+        adapters: "both", "image", "mask" or "none": which branches have skip adapters. A branch without them uses the
+            plain decoder.
+        adapter_init: "default" or "identity", see `SkipAdapters`.
+        dropout: dropout of the CNN's head.
+        latent_noise: "unscaled" (release: the posterior's standard deviation is not multiplied by the scaling factor
+            though the mean is), "scaled" or "off". Image branch, training only, with probability 1/2 a batch.
+        label_divisor: see `LabelCodec`.
+        label_range: see `LabelCodec`.
+        subfolder: passed to `load_first_stage`.
+
+    Raises:
+        InputError: an argument is not among the choices, or the first stage cannot be loaded.
+    """
+
+    branches = ("mean", "image_branch", "mask_branch")
+
+    def __init__(
+        self,
+        first_stage: FirstStage | str | dict[str, Any],
+        num_classes: int = 2,
+        width: int | None = None,
+        mapper_width: int = 32,
+        adapters: str = "both",
+        adapter_init: str = "default",
+        dropout: float = 0.1,
+        latent_noise: str = "unscaled",
+        label_divisor: str = "K-1",
+        label_range: str = "signed",
+        subfolder: str | None = None,
+    ) -> None:
+        super().__init__()
+        if adapters not in ("both", "image", "mask", "none"):
+            raise InputError(f"adapters {adapters!r}: choose 'both', 'image', 'mask' or 'none'")
+        if latent_noise not in ("unscaled", "scaled", "off"):
+            raise InputError(f"latent_noise {latent_noise!r}: choose 'unscaled', 'scaled' or 'off'")
+        if not isinstance(first_stage, FirstStage):
+            first_stage = load_first_stage(first_stage, subfolder)
+        self.latent_noise = latent_noise
+        self.first_stage = first_stage
+        self.label_codec = LabelCodec(num_classes, label_divisor, label_range)
+        channels, levels = first_stage.latent_channels, first_stage.levels
+        widths = first_stage.encoder_widths if width is None else [width * min(2**level, 4) for level in range(levels)]
+        self.trainable_encoder = TrainableEncoder(widths, 2 * channels, dropout)
+        self.latent_mapper = LatentMapper(channels, mapper_width)
+        has_quant_conv = getattr(first_stage.autoencoder, "quant_conv", None) is not None
+        self.latent_head = None if has_quant_conv else nn.Conv2d(2 * channels, channels, 1)
+        decoder_widths = first_stage.decoder_widths
+        self.image_adapters = (
+            SkipAdapters(decoder_widths, first_stage.encoder_widths, adapter_init)
+            if adapters in ("both", "image")
+            else None
+        )
+        self.mask_adapters = SkipAdapters(decoder_widths, widths, adapter_init) if adapters in ("both", "mask") else None
+        self.architecture = {
+            "first_stage": first_stage.architecture,
+            "num_classes": num_classes,
+            "width": width,
+            "mapper_width": mapper_width,
+            "adapters": adapters,
+            "adapter_init": adapter_init,
+            "dropout": dropout,
+            "latent_noise": latent_noise,
+            "label_divisor": label_divisor,
+            "label_range": label_range,
+        }
+
+    @classmethod
+    def from_architecture(cls, architecture: dict[str, Any]) -> SemiGDA:
+        """The network that `architecture` describes, with random weights and without any download."""
+        return cls(**{**architecture, "first_stage": build_first_stage(architecture["first_stage"])})
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the Mask branch's encoder: the CNN and, without a quant_conv, its 1x1 convolution."""
+        head = [] if self.latent_head is None else list(self.latent_head.parameters())
+        return [*self.trainable_encoder.parameters(), *head]
+
+    @property
+    def num_classes(self) -> int:
+        """K, with the background."""
+        return self.label_codec.num_classes
+
+    def encode_labels(self, labels: Tensor) -> Tensor:
+        """Class indices [B, 1, H, W] -> scaled latent of the label image, the target of the alignment (no gradient)."""
+        return self.first_stage.encode(self.label_codec.encode(labels)).mean
+
+    def encode_images(self, images: Tensor, with_noise: bool = False) -> Latents:
+        """Images in [0, 1], [B, 3 or 1, H, W] -> the mask latents that both branches predict, and the skips."""
+        signed = 2 * (images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images) - 1
+        posterior = self.first_stage.encode(signed)
+        image_latent = self._add_noise(posterior.mean, posterior.log_variance) if with_noise else posterior.mean
+        moments, mask_skips = self.trainable_encoder(signed)
+        mask_latent = self.first_stage.quantise(moments) if self.latent_head is None else self.latent_head(moments)
+        return Latents(self.latent_mapper(image_latent), mask_latent, posterior.skips, mask_skips)
+
+    def _add_noise(self, mean: Tensor, log_variance: Tensor) -> Tensor:
+        """Gaussian noise of the posterior's width, for the whole batch or not at all (one coin a call)."""
+        if self.latent_noise == "off" or torch.rand(()) >= 0.5:
+            return mean
+        deviation = torch.exp(0.5 * log_variance)
+        if self.latent_noise == "unscaled":
+            deviation = deviation / self.first_stage.scaling_factor
+        return mean + deviation * torch.randn_like(mean)
+
+    def decode_latents(self, latents: Latents) -> BranchOutputs:
+        """Paint the masks of both branches in one pass of the frozen decoder."""
+
+        def merge(level: int, features: Tensor) -> Tensor:
+            image_features, mask_features = features.chunk(2)
+            if self.image_adapters is not None:
+                image_features = self.image_adapters(level, image_features, latents.image_skips[level])
+            if self.mask_adapters is not None:
+                mask_features = self.mask_adapters(level, mask_features, latents.mask_skips[level])
+            return torch.cat([image_features, mask_features])
+
+        painted = self.first_stage.decode(torch.cat([latents.image_branch, latents.mask_branch]), merge)
+        return BranchOutputs(*self.label_codec.decode(painted).chunk(2))
+
+    def predict_branches(self, images: Tensor) -> BranchOutputs:
+        """Images in [0, 1], [B, 3 or 1, H, W] -> soft labels of both branches; latent noise in training mode only."""
+        return self.decode_latents(self.encode_images(images, with_noise=self.training))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images in [0, 1], [B, 3 or 1, H, W] -> soft ordinal labels [B, 1, H, W] in [0, K - 1], the branches' mean."""
+        image_branch, mask_branch = self.predict_branches(images)
+        return (image_branch + mask_branch) / 2
+
+    def trainable_state_dict(self) -> dict[str, Tensor]:
+        """The state without the frozen first stage: what a training checkpoint needs."""
+        return {key: value for key, value in self.state_dict().items() if not key.startswith("first_stage.")}
+
+    def load_trainable_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Load what `trainable_state_dict` gave; every trainable key must be there and fit."""
+        missing, unexpected = self.load_state_dict(state, strict=False)
+        missing = [key for key in missing if not key.startswith("first_stage.")]
+        if missing or unexpected:
+            raise RuntimeError(f"missing {missing[:2]}, unexpected {list(unexpected)[:2]}")

@@ -1,0 +1,5 @@
+"""Learning-rate schedules."""
+
+from custom.optimizers.polynomial_restarts import PolynomialRestarts
+
+__all__ = ["PolynomialRestarts"]

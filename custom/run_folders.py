@@ -1,0 +1,146 @@
+"""Where a run writes, and what a command line may say."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+from monai.bundle import run as bundle_run
+
+from custom.errors import InputError, show_input_errors_in_one_line
+
+__all__ = ["check_command_line", "start", "run_folder"]
+
+
+def run_folder(runs_dir: str | os.PathLike, run_name: str, resume: bool = False) -> str:
+    """Folder of a run: `runs_dir/run_name`, with -2, -3, ... appended where that name is taken.
+
+    With `resume` the newest folder of the name, so that the same command with `--resume true` goes on.
+
+    Raises:
+        InputError: there is nothing to resume.
+    """
+    runs_dir = Path(runs_dir)
+    pattern = re.compile(re.escape(run_name) + r"(?:-(\d+))?$")
+    numbers = {}
+    for entry in runs_dir.iterdir() if runs_dir.is_dir() else ():
+        match = pattern.match(entry.name)
+        if match:
+            numbers[int(match.group(1) or 1)] = entry
+    if resume:
+        if not numbers:
+            raise InputError(f"resume: no run named {run_name!r} in {runs_dir}; leave --resume out to start one")
+        return str(numbers[max(numbers)])
+    number = max(numbers, default=0) + 1
+    return str(runs_dir / (run_name if number == 1 else f"{run_name}-{number}"))
+
+
+def start(output_dir: str | os.PathLike) -> None:
+    """First thing of every bundle command: check the command line and the output folder.
+
+    Writes `config.json`, the merged configuration with the command line's overrides, into the folder.
+
+    Raises:
+        InputError: a mistyped key, or a folder that cannot be written.
+    """
+    show_input_errors_in_one_line()
+    config = check_command_line()
+    folder = Path(output_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if config is not None:
+            (folder / "config.json").write_text(json.dumps(config, indent=1))
+        else:
+            probe = folder / ".writable"
+            probe.touch()
+            probe.unlink()
+    except OSError as error:
+        raise InputError(f"output_dir {folder}: cannot be written ({error.strerror}); give --output_dir") from error
+
+
+def check_command_line(arguments: list[str] | None = None) -> dict[str, Any] | None:
+    """Refuse overrides and overlay keys that nothing reads: MONAI accepts them in silence.
+
+    A key is known if the first configuration file has it or if any configuration value refers to it.
+
+    Args:
+        arguments: the command line; None for this process's own, if it is one of `monai.bundle run`.
+
+    Returns:
+        The merged configuration, or None where the process is no such command line.
+
+    Raises:
+        InputError: an unknown key or run id, with the nearest known one.
+    """
+    if arguments is None:
+        if not sys.argv or not sys.argv[0].replace("\\", "/").endswith("monai/bundle/__main__.py"):
+            return None
+        arguments = sys.argv[1:]
+    positional, options = _split(arguments)
+    if "config_file" not in options or positional[:1] != ["run"]:
+        return None
+    files = _as_list(options["config_file"])
+    merged = ConfigParser(ConfigParser.load_config_files(files))
+    base = ConfigParser(ConfigParser.load_config_files(files[:1]))
+    referenced = set(re.findall(r"@([A-Za-z_]\w*)", json.dumps(merged.get())))
+    own = set(inspect.signature(bundle_run).parameters) - {"override"}
+    known = [key for key in base.get() if not key.startswith("_")]
+
+    run_id = options.get("run_id") or (positional[1] if len(positional) > 1 else "run")
+    if run_id not in merged:
+        raise InputError(f"no run id {run_id!r} in {files[0]}{_nearest(run_id, known)}")
+    for file in files[1:]:
+        for key in ConfigParser.load_config_file(file):
+            root = re.split(r"#|::", key.lstrip("+"))[0]
+            if root not in base and root not in referenced and not root.startswith("_"):
+                raise InputError(f"{file}: unknown key {root!r}{_nearest(root, known)}")
+    for key, value in options.items():
+        if key in own:
+            continue
+        if key not in merged:
+            nested = [f"{parent}#{child}" for parent in known for child in _children(base[parent])]
+            raise InputError(f"unknown option --{key}{_nearest(key, known + nested)}")
+        merged[key] = value
+    return merged.get()
+
+
+def _children(value: Any) -> list[str]:
+    if not isinstance(value, dict):
+        return []
+    return [name for key, child in value.items() for name in (key, *(f"{key}#{inner}" for inner in _children(child)))]
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else "; see the configuration file for what can be set"
+
+
+def _split(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Positional arguments and --key value (or --key=value) options, as Fire reads them."""
+    positional, options = [], {}
+    index = 0
+    while index < len(arguments):
+        token = arguments[index]
+        index += 1
+        if not token.startswith("--"):
+            positional.append(token)
+        elif "=" in token:
+            key, options[key] = token[2:].split("=", 1)[0], token.split("=", 1)[1]
+        elif index < len(arguments) and not arguments[index].startswith("--"):
+            options[token[2:]] = arguments[index]
+            index += 1
+        else:
+            options[token[2:]] = "True"
+    return positional, options
+
+
+def _as_list(value: str) -> list[str]:
+    names = re.findall(r"[^\[\]'\",\s][^\[\]'\",]*", value)
+    return [name.strip() for name in names]

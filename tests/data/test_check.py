@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from custom.data import check_dataset, data_fingerprint
+from custom.errors import InputError
+from custom.transforms import loading
+
+WIDTH, HEIGHT = 12, 10
+
+
+@pytest.fixture
+def splits(tmp_path):
+    """Two labelled and two unlabelled images, one for validation and one for test, all sound and all different."""
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    random = np.random.RandomState(0)
+    for name in ("l0", "l1", "u0", "u1", "v", "t"):
+        image = Image.fromarray(random.randint(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8))
+        image.save(tmp_path / "images" / f"{name}.png")
+        mask = Image.fromarray(random.randint(0, 2, (HEIGHT, WIDTH), dtype=np.uint8) * 255)
+        mask.save(tmp_path / "masks" / f"{name}.png")
+
+    def item(name, *folders):
+        return {key: str(tmp_path / folder / f"{name}.png") for key, folder in folders}
+
+    image, label = ("image", "images"), ("label", "masks")
+    return {
+        "labelled": [item("l0", image, label), item("l1", image, label)],
+        "unlabelled": [item("u0", image), item("u1", image)],
+        "validation": [item("v", image, label)],
+        "test": [item("t", image, label)],
+    }
+
+
+def problem(splits, num_classes=2):
+    with pytest.raises(InputError) as caught:
+        check_dataset(splits, num_classes)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def save(path, mode, size, value=0):
+    Image.new(mode, size, value).save(path)
+
+
+def test_sound_data_pass(splits):
+    check_dataset(splits, num_classes=2)
+
+
+def test_masks_of_unlabelled_images_are_never_opened(splits, tmp_path):
+    (tmp_path / "masks" / "u0.png").write_bytes(b"garbage")
+    for item in splits["unlabelled"]:
+        item["label"] = str(tmp_path / "masks" / "u0.png")
+    check_dataset(splits, num_classes=2)
+
+
+@pytest.mark.parametrize("split", ["labelled", "unlabelled", "validation", "test"])
+def test_a_missing_image_is_named(splits, split):
+    splits[split][0]["image"] = "/nowhere/image.png"
+    assert problem(splits).startswith("/nowhere/image.png does not exist")
+
+
+@pytest.mark.parametrize("split", ["labelled", "validation", "test"])
+def test_a_missing_mask_is_named(splits, split):
+    splits[split][0]["label"] = "/nowhere/mask.png"
+    assert problem(splits).startswith("/nowhere/mask.png does not exist")
+
+
+def test_an_image_cut_short_is_named(splits):
+    path = splits["unlabelled"][1]["image"]
+    with open(path, "r+b") as file:
+        file.truncate(200)
+    assert problem(splits).startswith(f"{path} cannot be read as an image")
+
+
+def test_a_mask_of_another_size_is_named_with_both_sizes(splits):
+    item = splits["validation"][0]
+    save(item["label"], "L", (5, 4))
+    assert problem(splits).startswith(f"{item['label']} has 5x4 pixels, its image {item['image']} 12x10")
+
+
+def test_sizes_are_compared_after_turning_upright(splits):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (HEIGHT, WIDTH)).save(splits["labelled"][0]["image"], exif=exif)
+    check_dataset(splits, num_classes=2)
+
+
+def test_a_mask_with_values_which_are_no_classes_is_named(splits):
+    path = splits["test"][0]["label"]
+    save(path, "L", (WIDTH, HEIGHT), 7)
+    assert problem(splits).startswith(f"{path}: the mask holds the values 7")
+
+
+def test_binary_masks_of_255_do_not_pass_for_three_classes(splits):
+    assert "class indices 0 to 2" in problem(splits, num_classes=3)
+
+
+def test_an_image_too_large_is_named(splits, monkeypatch):
+    monkeypatch.setattr(loading, "MAX_PIXELS", WIDTH * HEIGHT - 1)
+    assert problem(splits).startswith(f"{splits['labelled'][0]['image']}: 12x10 pixels")
+
+
+def test_the_first_problem_is_named_and_the_others_counted(splits):
+    splits["labelled"][1]["image"] = "/nowhere/1.png"
+    splits["unlabelled"][0]["image"] = "/nowhere/2.png"
+    splits["test"][0]["label"] = "/nowhere/3.png"
+    message = problem(splits)
+    assert message.startswith("/nowhere/1.png")
+    assert message.endswith("(and 2 more)")
+
+
+@pytest.mark.parametrize("split", ["labelled", "unlabelled"])
+def test_a_training_image_must_not_be_used_for_validation(splits, split):
+    path = splits[split][0]["image"]
+    splits["validation"].append({"image": path, "label": splits["labelled"][0]["label"]})
+    assert problem(splits) == f"{path} is in training and in validation; keep it in one of them"
+
+
+def test_a_validation_image_must_not_be_tested_through_a_link(splits, tmp_path):
+    link = tmp_path / "link.png"
+    link.symlink_to(splits["validation"][0]["image"])
+    splits["test"].append({"image": str(link)})
+    assert problem(splits) == f"{link} is in validation and in test; keep it in one of them"
+
+
+def test_no_bar_is_drawn_where_the_standard_error_is_no_terminal(splits, capsys):
+    check_dataset(splits, num_classes=2)
+    assert capsys.readouterr().err == ""
+
+
+class TestDataFingerprint:
+    def test_is_sixteen_hexadecimal_digits(self, splits):
+        fingerprint = data_fingerprint(splits)
+        assert len(fingerprint) == 16
+        int(fingerprint, 16)
+
+    def test_does_not_depend_on_order_or_place(self, splits, tmp_path):
+        before = data_fingerprint(splits)
+        moved = {
+            split: [
+                {key: path.replace(str(tmp_path), f"{tmp_path}/copy") for key, path in item.items()} for item in items
+            ]
+            for split, items in reversed(splits.items())
+        }
+        moved["labelled"].reverse()
+        for folder in ("images", "masks"):
+            shutil.copytree(tmp_path / folder, tmp_path / "copy" / folder)
+        assert data_fingerprint(moved) == before
+
+    def test_changes_with_the_content_of_a_mask_in_use(self, splits):
+        before = data_fingerprint(splits)
+        save(splits["labelled"][0]["label"], "L", (WIDTH, HEIGHT))
+        assert data_fingerprint(splits) != before
+
+    def test_changes_with_the_images_in_use(self, splits):
+        before = data_fingerprint(splits)
+        del splits["unlabelled"][1]
+        assert data_fingerprint(splits) != before
+
+    def test_changes_when_images_change_their_role(self, splits):
+        before = data_fingerprint(splits)
+        splits["validation"], splits["test"] = splits["test"], splits["validation"]
+        assert data_fingerprint(splits) != before
+
+    def test_does_not_depend_on_masks_which_are_not_in_use(self, splits, tmp_path):
+        before = data_fingerprint(splits)
+        (tmp_path / "masks" / "u0.png").write_bytes(b"garbage")
+        assert data_fingerprint(splits) == before
