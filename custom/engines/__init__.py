@@ -2,6 +2,7 @@
 
 from custom.engines.alignment_trainer import AlignmentEvaluator, AlignmentTrainer
 from custom.engines.autoencoder_trainer import AutoencoderEvaluator, AutoencoderTrainer
+from custom.engines.labels_only import LabelsOnlyBaseline
 from custom.engines.segmentation_trainer import SegmentationTrainer
 from custom.engines.training_run import Stage, TrainingRun
 
@@ -10,6 +11,7 @@ __all__ = [
     "AlignmentTrainer",
     "AutoencoderEvaluator",
     "AutoencoderTrainer",
+    "LabelsOnlyBaseline",
     "SegmentationTrainer",
     "Stage",
     "TrainingRun",

@@ -61,7 +61,6 @@ class TrainingRun:
         checkpoint_interval: epochs between two checkpoints.
         initial_weights: a `model.pt` or best-weights file to start from; None for random weights.
         test: evaluator of the test images and its report; None or no test image: no evaluation.
-        on_finished: called with the run's folder when all is done, to write more than `model.pt`.
         save: writes the trained network; by default `model.pt`.
     """
 
@@ -111,7 +110,7 @@ class TrainingRun:
         if self.resume and self.finished_file.is_file():
             finished = json.loads(self.finished_file.read_text())
             if finished["stages"] == stages:
-                print(f"{self.output_dir} is finished; nothing to do. Its model is {self.output_dir / 'model.pt'}")
+                print(f"{self.output_dir} is finished; nothing to do")
                 return finished["summary"]
         with self.tracker:
             self.tracker.start(self.params, self.output_dir / "config.json")
@@ -148,6 +147,9 @@ class TrainingRun:
             if stage.panels is not None:
                 stage.panels.attach(stage.evaluator, stage.trainer)
         checkpoint.attach()
+        for engine in (stage.trainer, stage.evaluator):
+            if engine is not None:
+                engine.logger.setLevel(logging.WARNING)  # Ignite announces every epoch and every validation
         stage.trainer.run()
 
     def _load_start(self, name: str, previous: str | None) -> None:
@@ -169,6 +171,7 @@ class TrainingRun:
         evaluator, report = self.test
         if evaluator.network is not self.stages[stage].trainer.network:
             raise InputError("test#evaluator must use the network that is trained")
+        evaluator.logger.setLevel(logging.WARNING)
         evaluator.run()
         self.tracker.log_metrics({"test": report.summary["branches"]}, self.stages[stage].trainer.state.iteration)
         return report.summary
@@ -180,6 +183,7 @@ class TrainingRun:
         lines.append(f"run:         {self.output_dir}")
         for label, name in (
             ("model", "model.pt"),
+            ("model", "first_stage"),
             ("evaluation", "evaluation"),
             ("curves", "metrics.csv"),
             ("pictures", "panels"),

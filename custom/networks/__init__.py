@@ -2,6 +2,7 @@
 
 from custom.networks.first_stage import FirstStage, build_first_stage
 from custom.networks.first_stage_loading import load_first_stage
+from custom.networks.first_stage_saving import save_first_stage
 from custom.networks.label_codec import LabelCodec
 from custom.networks.latent_mapper import LatentMapper
 from custom.networks.semigda import BranchOutputs, SemiGDA
@@ -18,4 +19,5 @@ __all__ = [
     "TrainableEncoder",
     "build_first_stage",
     "load_first_stage",
+    "save_first_stage",
 ]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import logging
 import math
 import os
@@ -31,9 +33,24 @@ def environment():
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """Address of a SQLite store, whose making takes seconds."""
-    return tracking._sqlite_uri(tmp_path_factory.mktemp("store") / "mlruns.db")
+def first_run(environment, tmp_path_factory):
+    """A run with the default store, whose making takes seconds: its folder and what it said on stderr."""
+    logging.getLogger("mlflow").setLevel(logging.INFO)
+    folder = tmp_path_factory.mktemp("first") / "Läufe #1" / "run"
+    with (
+        contextlib.redirect_stderr(io.StringIO()) as stderr,
+        ExperimentTracker(True, None, "first", "first", folder) as tracker,
+    ):
+        tracker.start()
+        (folder / "picture.png").write_bytes(b"picture")
+        tracker.log_image(folder / "picture.png", "panels")
+    return folder, stderr.getvalue()
+
+
+@pytest.fixture(scope="module")
+def store(first_run):
+    """Address of a SQLite store."""
+    return tracking._sqlite_uri(first_run[0] / "mlruns.db")
 
 
 @pytest.fixture
@@ -252,7 +269,6 @@ def test_exception_outside_a_trainer_closes_the_run(make_tracker, get_run):
 
 
 def test_sigterm_closes_the_run(make_tracker, get_run):
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     trainer = CountingTrainer()
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: os.kill(os.getpid(), signal.SIGTERM))
     tracker = make_tracker()
@@ -362,6 +378,21 @@ def test_truncate_leaves_other_stages_alone(make_tracker):
     ]
 
 
+def test_repeated_step_appears_once_in_the_table_even_without_truncation(make_tracker):
+    first = make_tracker(enabled=False).table
+    first.append(1, 1, "alignment", {"loss": 1.0})
+    first.append(2, 1, "alignment", {"loss": 2.0})
+    resumed = make_tracker(enabled=False, resume=True).table
+    resumed.append(2, 1, "alignment", {"loss": 2.0, "term": 5.0})
+    resumed.append(3, 1, "alignment", {"loss": 3.0})
+    assert resumed.path.read_text().splitlines()[1:] == [
+        "1,1,alignment,loss,1",
+        "2,1,alignment,loss,2",
+        "2,1,alignment,term,5",
+        "3,1,alignment,loss,3",
+    ]
+
+
 def test_table_drops_the_half_line_of_a_killed_process(make_tracker):
     table = make_tracker(enabled=False).table
     table.append(1, 1, "alignment", {"loss": 1.0})
@@ -450,17 +481,16 @@ def test_environment_variable_wins_over_the_given_uri(make_tracker, get_run, sto
     assert get_run(tracker.run_id).info.status == "RUNNING"
 
 
-def test_default_store_lies_in_the_folder_of_the_run(make_tracker, tmp_path, capfd):
-    logging.getLogger("mlflow").setLevel(logging.INFO)
-    (tmp_path / "picture.png").write_bytes(b"picture")
-    tracker = make_tracker(tracking_uri=None, output_dir=tmp_path / "Läufe #1" / "run")
-    tracker.start()
-    tracker.log_image(tmp_path / "picture.png", "panels")
-    assert tracker.run_id is not None
-    assert sorted(path.name for path in tracker.output_dir.iterdir()) == ["mlflow_run_id.txt", "mlruns", "mlruns.db"]
-    assert len(list(tracker.output_dir.glob("mlruns/**/picture.png"))) == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["Läufe #1", "picture.png"]
-    assert "INFO" not in capfd.readouterr().err  # of the making of the database
+def test_default_store_lies_in_the_folder_of_the_run(first_run):
+    folder, _ = first_run
+    assert {"mlflow_run_id.txt", "mlruns", "mlruns.db"} <= {path.name for path in folder.iterdir()}
+    assert len(list(folder.glob("mlruns/**/panels/picture.png"))) == 1
+    assert [path.name for path in folder.parents[1].iterdir()] == ["Läufe #1"]
+
+
+def test_making_of_the_store_is_silent(first_run):
+    _, stderr = first_run
+    assert stderr == ""
 
 
 def test_artifacts_lie_beside_a_sqlite_file_with_escaped_characters(tmp_path):

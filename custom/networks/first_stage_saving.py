@@ -1,0 +1,45 @@
+"""Write a trained autoencoder as a first stage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from custom.errors import InputError
+
+__all__ = ["save_first_stage"]
+
+
+@torch.no_grad()
+def save_first_stage(
+    autoencoder: AutoencoderKL, folder: str | os.PathLike, images: Iterable[Tensor], half: bool = True
+) -> None:
+    """Write a folder that diffusers' `from_pretrained` and `load_first_stage` read.
+
+    The scaling factor becomes one over the standard deviation of the latents of `images`, as Stable Diffusion's.
+
+    Args:
+        autoencoder: the trained autoencoder.
+        folder: where to write `config.json` and `diffusion_pytorch_model.safetensors`.
+        images: batches of images in [0, 1], [B, 3, H, W].
+        half: store float16, half the size; it is used in float32 again.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    device = next(autoencoder.parameters()).device
+    autoencoder.eval()
+    latents = [autoencoder.encode(2 * batch.to(device) - 1).latent_dist.mean.flatten() for batch in images]
+    deviation = torch.cat(latents).std().item()
+    autoencoder.register_to_config(scaling_factor=round(1 / deviation, 5))
+    stored = autoencoder.to(torch.float16) if half else autoencoder
+    try:
+        stored.save_pretrained(folder)
+    except OSError as error:
+        raise InputError(f"cannot write the first stage to {folder}: {error.strerror}") from error
+    finally:
+        autoencoder.to(torch.float32)
