@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-from ignite.utils import manual_seed
+from typing import Any
 
 from custom.errors import InputError
 
-__all__ = ["flag", "seeded"]
-
-T = TypeVar("T")
+__all__ = ["flag"]
 
 
 def flag(value: Any) -> bool:
@@ -26,9 +21,3 @@ def flag(value: Any) -> bool:
     if text in ("false", "0", "no", "off", "none"):
         return False
     raise InputError(f"{value!r} is neither true nor false")
-
-
-def seeded(seed: int, build: Callable[[], T]) -> T:
-    """What `build` returns when every random number generator starts at `seed`: the same initial weights every time."""
-    manual_seed(seed)
-    return build()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import logging
 import math
 import os
 import zlib
@@ -34,8 +33,6 @@ __all__ = ["EvaluationReport", "format_table", "score_image"]
 
 CONFIDENCE = 0.95
 TILE_SIZE = 160
-
-logger = logging.getLogger(__name__)
 
 
 class EvaluationReport:
@@ -148,7 +145,7 @@ class EvaluationReport:
             _write_whole(self.output_dir / "per_image.csv", _to_csv(self.rows))
             _write_whole(self.output_dir / "summary.json", json.dumps(self.summary, indent=2, default=str).encode())
             _write_whole(self.output_dir / "cases.png", _to_png(self._draw_cases(cases)))
-            logger.info("%s, %d images\n%s", self.title, len(cases), format_table(self.summary["branches"]))
+
 
     def _next_number(self) -> str:
         """A name for an image without one: its place in the data set, of which each process sees every n-th image."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-from monai.transforms import KeepLargestConnectedComponent
+from skimage import measure
 from torch import Tensor
 
 from custom.networks.label_codec import LabelCodec
@@ -27,12 +28,7 @@ class PseudoLabels:
     def __init__(self, num_classes: int = 2, temperature: float = 0.1, largest_component: bool = True) -> None:
         self.codec = LabelCodec(num_classes)
         self.threshold = 0.5**temperature
-        foreground = list(range(1, num_classes))
-        self.keep_largest = (
-            KeepLargestConnectedComponent(applied_labels=foreground, is_onehot=False, connectivity=2)
-            if largest_component
-            else None
-        )
+        self.largest_component = largest_component
 
     @torch.no_grad()
     def __call__(self, soft_labels: Tensor) -> Tensor:
@@ -40,6 +36,17 @@ class PseudoLabels:
         memberships = self.codec.memberships(soft_labels.detach())[:, 1:]
         confidence, index = memberships.max(dim=1, keepdim=True)
         labels = torch.where(confidence >= self.threshold, index + 1, 0)
-        if self.keep_largest is not None:
-            labels = torch.stack([self.keep_largest(label) if label.any() else label for label in labels])
-        return labels.to(soft_labels.dtype)
+        if self.largest_component:
+            kept = np.stack([_largest_components(label) for label in labels[:, 0].cpu().numpy()])
+            labels = torch.from_numpy(kept)[:, None]
+        return labels.to(soft_labels)
+
+
+def _largest_components(labels: np.ndarray) -> np.ndarray:
+    """Class indices [H, W] with the largest component of every class; MONAI's transform keeps the last one on a tie."""
+    kept = np.zeros_like(labels)
+    for index in np.unique(labels[labels > 0]):
+        components = measure.label(labels == index, connectivity=2)
+        largest = np.bincount(components[components > 0]).argmax()
+        kept[components == largest] = index
+    return kept

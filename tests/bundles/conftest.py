@@ -1,0 +1,73 @@
+"""The BUSI bundle at a size that trains in seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from monai.bundle import ConfigWorkflow
+
+from custom.data.phantom import write_phantom_dataset
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "bundles" / "semigda_busi" / "configs"
+TINY_FIRST_STAGE = {
+    "_class_name": "AutoencoderKL",
+    "block_out_channels": [8, 16, 16],
+    "down_block_types": ["DownEncoderBlock2D"] * 3,
+    "up_block_types": ["UpDecoderBlock2D"] * 3,
+    "layers_per_block": 1,
+    "latent_channels": 4,
+    "norm_num_groups": 8,
+}
+TINY = {
+    "labelled": "all",
+    "image_size": 32,
+    "first_stage": TINY_FIRST_STAGE,
+    "width": 4,
+    "network_def#mapper_width": 8,
+    "num_workers": 0,
+    "mlflow": False,
+    "alignment_epochs": 2,
+    "alignment_labelled_batch": 2,
+    "alignment_unlabelled_batch": 2,
+    "alignment_val_interval": 1,
+    "segmentation_epochs": 3,
+    "device": "cpu",
+}
+
+
+def make_workflow(*files, run_id="run", workflow_type="train", **overrides):
+    """An initialised workflow of configuration files of the BUSI bundle."""
+    workflow = ConfigWorkflow(
+        config_file=[str(CONFIGS / file) for file in files],
+        workflow_type=workflow_type,
+        logging_file=False,
+        run_id=run_id,
+        bundle_root=str(CONFIGS.parent),
+        **overrides,
+    )
+    workflow.initialize()
+    return workflow
+
+
+def train(dataset_dir, runs_dir, run_id="training", files=("train.json",), **overrides):
+    """Run a training command in this process; returns the run's folder."""
+    settings = {"dataset_dir": str(dataset_dir), "runs_dir": str(runs_dir), **TINY, **overrides}
+    workflow = make_workflow(*files, run_id=run_id, **settings)
+    workflow.run()
+    return Path(workflow.parser.get_parsed_content("output_dir"))
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory):
+    """Folder of a phantom set: 4 labelled, 5 unlabelled, 2 validation and 3 test images of 32 x 32 pixels."""
+    folder = tmp_path_factory.mktemp("phantom")
+    write_phantom_dataset(folder, labelled=4, unlabelled=5, validation=2, test=3, image_size=32)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(phantom, tmp_path_factory):
+    """Folder of a finished tiny run."""
+    return train(phantom, tmp_path_factory.mktemp("runs"), run_name="trained")

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from custom.errors import find_input_error
+from tests.bundles.conftest import make_workflow
+
+
+class ThresholdInferer:
+    """Paints what is brighter than half: a prediction whose place in the image is known."""
+
+    def __call__(self, inputs, network):
+        bright = (inputs.mean(dim=1, keepdim=True) > 0.5).float()
+        return torch.cat([bright, bright, torch.zeros_like(bright)], dim=1)
+
+
+def predict(source, model, runs_dir, **overrides):
+    settings = {"dataset_dir": str(source), "checkpoint": str(model), "num_workers": 0, "device": "cpu"}
+    workflow = make_workflow(
+        "inference.json", workflow_type="infer", runs_dir=str(runs_dir), run_name="out", **{**settings, **overrides}
+    )
+    workflow.run()
+    return runs_dir / "out"
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A bright rectangle in the upper left of images of several sizes and kinds."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name, size, mode in (("a wide one.png", (60, 40), "RGB"), ("tall.jpg", (33, 77), "L"), ("x.bmp", (32, 32), "RGB")):
+        picture = np.zeros((size[1], size[0]), np.uint8)
+        picture[: size[1] // 2, : size[0] // 4] = 255
+        Image.fromarray(picture).convert(mode).save(folder / name)
+    Image.fromarray(np.full((20, 30, 4), 255, np.uint8)).save(folder / "transparent.tif")
+    return folder
+
+
+def test_masks_have_each_images_size_name_and_orientation(pictures, trained, tmp_path):
+    out = predict(pictures, trained / "model.pt", tmp_path, inferer=ThresholdInferer())
+    for name, size in (("a wide one", (60, 40)), ("tall", (33, 77)), ("x", (32, 32)), ("transparent", (30, 20))):
+        mask = Image.open(out / "masks" / f"{name}.png")
+        assert mask.size == size
+        assert set(np.unique(mask)) <= {0, 255}
+    for name, (width, height) in (("a wide one", (60, 40)), ("tall", (33, 77))):
+        mask = np.asarray(Image.open(out / "masks" / f"{name}.png")) > 0
+        truth = np.zeros((height, width), bool)
+        truth[: height // 2, : width // 4] = True
+        assert (mask == truth).mean() > 0.95
+        assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.85
+
+
+def test_every_image_has_a_row_with_its_size_and_disagreement(pictures, trained, tmp_path):
+    out = predict(pictures, trained / "model.pt", tmp_path, inferer=ThresholdInferer())
+    with open(out / "predictions.csv") as file:
+        rows = {row["image"].rsplit("/", 1)[-1]: row for row in csv.DictReader(file)}
+    assert (rows["a wide one.png"]["width"], rows["a wide one.png"]["height"]) == ("60", "40")
+    assert float(rows["transparent.tif"]["disagreement"]) == pytest.approx(1)
+    assert float(rows["transparent.tif"]["foreground_share"]) == 1
+
+
+def test_maps_are_written_on_request_only(pictures, trained, tmp_path):
+    image = pictures / "tall.jpg"
+    out = predict(image, trained / "model.pt", tmp_path)
+    assert sorted(path.name for path in out.iterdir()) == ["masks", "predictions.csv"]
+    out = predict(image, trained / "model.pt", tmp_path / "maps", probability_maps="true", disagreement_maps="true")
+    assert Image.open(out / "probability" / "tall.png").size == (33, 77)
+    assert Image.open(out / "disagreement" / "tall.png").size == (33, 77)
+
+
+def test_inference_needs_no_network_connection(pictures, trained, tmp_path, monkeypatch):
+    import socket
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("inference tried to open a connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    assert (predict(pictures, trained / "model.pt", tmp_path) / "masks" / "x.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"checkpoint": "missing.pt"}, "no checkpoint at missing.pt"),
+        ({"source": "nowhere"}, "no such file or folder"),
+    ],
+)
+def test_mistakes_are_one_line(change, message, pictures, trained, tmp_path):
+    with pytest.raises((ValueError, RuntimeError)) as error:
+        predict(
+            change.get("source", pictures), change.get("checkpoint", trained / "model.pt"), tmp_path
+        )
+    found = str(find_input_error(error.value))
+    assert message in found
+    assert "\n" not in found
+
+
+def test_a_trained_models_evaluation_repeats_the_one_of_its_training(phantom, trained, tmp_path):
+    import json
+
+    workflow = make_workflow(
+        "evaluate.json",
+        dataset_dir=str(phantom),
+        checkpoint=str(trained / "model.pt"),
+        num_workers=0,
+        runs_dir=str(tmp_path),
+        run_name="again",
+        device="cpu",
+    )
+    workflow.run()
+    again = json.loads((tmp_path / "again" / "summary.json").read_text())
+    first = json.loads((trained / "evaluation" / "summary.json").read_text())
+    assert again["branches"] == first["branches"]
+    assert again["release"] == first["release"]

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from custom.checkpoints import load_checkpoint
+from custom.errors import find_input_error
+from tests.bundles.conftest import ROOT, train
+
+KILLED = f"""
+import json, os, signal, sys
+from custom.engines import AlignmentTrainer, SegmentationTrainer
+from custom.handlers import stage_checkpoint
+from tests.bundles.conftest import train
+
+where, iteration, arguments = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
+if where == "saving":
+    # dies in the middle of writing a checkpoint, with the new file half there
+    import torch
+    save, calls = torch.save, []
+    def dying_save(content, file):
+        calls.append(1)
+        if len(calls) == iteration:
+            file.write(b"half a checkpoint")
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        save(content, file)
+    torch.save = dying_save
+else:
+    trainer = {{"alignment": AlignmentTrainer, "segmentation": SegmentationTrainer}}[where]
+    step = trainer._iteration
+    def dying_step(self, engine, batch):
+        if engine.state.iteration == iteration:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(self, engine, batch)
+    trainer._iteration = dying_step
+train(**arguments)
+"""
+
+
+def train_and_die(where, iteration, **arguments):
+    process = subprocess.run(
+        [sys.executable, "-c", KILLED, where, str(iteration), json.dumps(arguments, default=str)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+    )
+    assert process.returncode == -signal.SIGKILL, process.stderr.decode()[-2000:]
+
+
+def test_a_run_killed_in_both_stages_and_while_saving_ends_as_if_it_had_never_been(phantom, trained, tmp_path):
+    arguments = {"dataset_dir": phantom, "runs_dir": tmp_path, "run_name": "killed"}
+    train_and_die("alignment", 4, **arguments)  # 2 epochs of 2 iterations: the first epoch is saved
+    train_and_die("segmentation", 3, **arguments, resume=True)
+    train_and_die("saving", 1, **arguments, resume=True)
+    run = train(**arguments, resume=True)
+
+    for stage in ("alignment", "segmentation"):
+        for kind in ("checkpoint", "best"):
+            name = f"checkpoints/{stage}_{kind}.pt"
+            assert_equal(load_checkpoint(trained / name), load_checkpoint(run / name))
+    expected, model = load_checkpoint(trained / "model.pt"), load_checkpoint(run / "model.pt")
+    assert_equal(expected["model"], model["model"])
+    scores = [json.loads((r / "evaluation" / "summary.json").read_text())["branches"] for r in (trained, run)]
+    assert scores[0] == scores[1]
+
+
+def assert_equal(expected, found):
+    assert type(expected) is type(found)
+    if isinstance(expected, dict):
+        assert expected.keys() == found.keys()
+        for key in expected:
+            assert_equal(expected[key], found[key])
+    elif isinstance(expected, list | tuple):
+        assert len(expected) == len(found)
+        for left, right in zip(expected, found, strict=True):
+            assert_equal(left, right)
+    elif isinstance(expected, torch.Tensor):
+        assert torch.equal(expected, found)
+    else:
+        assert expected == found
+
+
+def test_a_finished_run_says_so_and_stays_as_it_is(phantom, trained, capsys):
+    before = (trained / "model.pt").stat().st_mtime_ns
+    train(phantom, trained.parent, run_name=trained.name, resume=True)
+    assert "finished" in capsys.readouterr().out
+    assert (trained / "model.pt").stat().st_mtime_ns == before
+
+
+def test_resuming_with_another_schedule_is_refused_in_one_line(phantom, tmp_path):
+    train(phantom, tmp_path, "alignment", run_name="short")
+    with pytest.raises((ValueError, RuntimeError)) as error:
+        train(phantom, tmp_path, "training", run_name="short", resume=True, alignment_epochs=5)
+    assert "number of epochs is 2, the configuration gives 5" in str(find_input_error(error.value))
+
+
+def test_nothing_to_resume_is_said_in_one_line(phantom, tmp_path):
+    with pytest.raises((ValueError, RuntimeError)) as error:
+        train(phantom, tmp_path, run_name="never", resume=True)
+    assert "no run named 'never'" in str(find_input_error(error.value))

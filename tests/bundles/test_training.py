@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import csv
+import json
+import sys
+
+import pytest
+import torch
+
+from custom.checkpoints import load_model
+from custom.errors import InputError, find_input_error
+from tests.bundles.conftest import CONFIGS, TINY, make_workflow, train
+
+
+def read_curves(run):
+    with open(run / "metrics.csv") as file:
+        return list(csv.DictReader(file))
+
+
+def test_training_leaves_model_evaluation_curves_and_pictures(trained):
+    summary = json.loads((trained / "evaluation" / "summary.json").read_text())
+    assert summary["images"] == 3
+    assert set(summary["branches"]) == {"mean", "image_branch", "mask_branch"}
+    assert summary["details"]["labelled"] == 4
+    assert summary["details"]["unlabelled"] == 5
+    assert summary["details"]["preset"] == "release_fixed"
+    assert (trained / "evaluation" / "cases.png").stat().st_size > 1000
+    assert (trained / "panels" / "epoch_0003.png").stat().st_size > 1000
+    assert len((trained / "evaluation" / "per_image.csv").read_text().splitlines()) == 4
+
+
+def test_every_loss_term_of_both_stages_is_in_the_curves(trained):
+    names = {stage: set() for stage in ("alignment", "segmentation")}
+    for row in read_curves(trained):
+        names[row["stage"]].add(row["name"])
+    both = {"loss", "consistency_weight", "supervised_image_branch", "supervised_mask_branch", "epoch_seconds"}
+    both |= {"consistency_image_branch", "consistency_mask_branch", "peak_memory_mib"}
+    assert both <= names["alignment"] & names["segmentation"]
+    assert {"learning_rate/latent_mapper", "validation/distance"} <= names["alignment"]
+    assert {"mixed_image_branch", "mixed_mask_branch", "pseudo_label_foreground"} <= names["segmentation"]
+    for metric in ("dice", "iou", "hd95"):
+        assert {f"validation/{metric}/{b}" for b in ("mean", "image_branch", "mask_branch")} <= names["segmentation"]
+
+
+def test_mixing_begins_after_a_third_of_the_segmentation_stage(trained):
+    steps = [int(row["step"]) for row in read_curves(trained) if row["name"] == "mixed_image_branch"]
+    assert min(steps) == 4  # 3 epochs of 2 iterations: mixing from iteration 3 on, logged when epoch 2 ends
+
+
+def test_the_model_file_alone_rebuilds_the_network(trained):
+    network = load_model(trained / "model.pt")
+    best = torch.load(trained / "checkpoints" / "segmentation_best.pt", weights_only=True)["model"]
+    state = network.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in best.items())
+    assert any(key.startswith("first_stage.") for key in state)
+
+
+def test_segmentation_after_alignment_in_one_folder_equals_training(phantom, trained, tmp_path):
+    run = train(phantom, tmp_path, "alignment", run_name="split")
+    assert not (run / "checkpoints" / "segmentation_best.pt").exists()
+    train(phantom, tmp_path, "segmentation", run_name="split", resume=True)
+    expected, state = load_model(trained / "model.pt").state_dict(), load_model(run / "model.pt").state_dict()
+    assert all(torch.equal(expected[key], state[key]) for key in expected)
+
+
+def test_a_second_run_of_the_same_name_gets_its_own_folder(phantom, tmp_path):
+    settings = {"run_name": "twice", "alignment_epochs": 1, "segmentation_epochs": 1}
+    folders = [train(phantom, tmp_path, "alignment", **settings).name for _ in range(2)]
+    assert folders == ["twice", "twice-2"]
+
+
+def test_labels_only_training_uses_no_unlabelled_image(phantom, tmp_path):
+    run = train(phantom, tmp_path, use_unlabelled=False, segmentation_epochs=1, alignment_epochs=1)
+    assert not {row["name"] for row in read_curves(run)} & {"consistency_image_branch", "mixed_image_branch"}
+    assert json.loads((run / "evaluation" / "summary.json").read_text())["details"]["unlabelled"] == 0
+
+
+def test_one_label_and_one_unlabelled_image_suffice(phantom, tmp_path):
+    datalist = json.loads((phantom / "datalist.json").read_text())
+    training = datalist["training"]
+    datalist["training"] = [training[0], training[-1]]
+    (tmp_path / "datalist.json").write_text(json.dumps(datalist))
+    run = train(phantom, tmp_path / "runs", datalist=str(tmp_path / "datalist.json"), labelled=1)
+    assert (run / "model.pt").is_file()
+
+
+def test_masks_of_unlabelled_images_are_never_opened(phantom, tmp_path):
+    """The mask files of images that count as unlabelled are replaced by garbage; training does not notice."""
+    import shutil
+
+    folder = tmp_path / "data"
+    shutil.copytree(phantom, folder)
+    datalist = json.loads((folder / "datalist.json").read_text())
+    hidden = datalist["training"][2]["label"]
+    (folder / hidden).write_bytes(b"not an image")
+    run = train(folder, tmp_path / "runs", labelled=2, alignment_epochs=1, segmentation_epochs=1)
+    assert (run / "model.pt").is_file()
+    with pytest.raises(RuntimeError) as error:
+        train(folder, tmp_path / "runs", labelled=3)
+    assert hidden in str(find_input_error(error.value))
+
+
+def test_tracking_off_works_without_mlflow(phantom, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    run = train(phantom, tmp_path, "alignment", alignment_epochs=1)
+    assert (run / "metrics.csv").is_file()
+    assert not (run / "mlruns.db").exists()
+
+
+def test_tracked_run_holds_settings_curves_panels_and_result(phantom, tmp_path):
+    from mlflow import MlflowClient
+
+    run = train(phantom, tmp_path, mlflow=True, alignment_epochs=1, segmentation_epochs=1, panel_interval=1)
+    client = MlflowClient(f"sqlite:///{run / 'mlruns.db'}")
+    (experiment,) = [e for e in client.search_experiments() if e.name == "semigda_busi"]
+    (tracked,) = client.search_runs([experiment.experiment_id])
+    assert tracked.info.status == "FINISHED"
+    assert tracked.data.params["preset"] == "release_fixed"
+    assert tracked.data.params["labelled"] == "4"
+    assert {"alignment/loss", "segmentation/validation/dice/mean", "test/mean/dice/mean"} <= set(tracked.data.metrics)
+    folders = {artifact.path for artifact in client.list_artifacts(tracked.info.run_id)}
+    assert {"panels", "results"} <= folders
+
+
+@pytest.mark.parametrize("preset", ["release_fixed", "paper", "release_parity"])
+def test_every_preset_trains(preset, phantom, tmp_path):
+    files = ("train.json", f"presets/{preset}.json")
+    overrides = {key: value for key, value in TINY.items() if not key.endswith("_batch")}
+    settings = {**overrides, "alignment_epochs": 1, "segmentation_epochs": 1, "run_name": preset}
+    workflow = make_workflow(
+        *files, run_id="training", dataset_dir=str(phantom), runs_dir=str(tmp_path), **settings
+    )
+    workflow.run()
+    summary = json.loads((tmp_path / preset / "evaluation" / "summary.json").read_text())
+    assert summary["details"]["preset"] == preset
+
+
+def test_presets_set_what_the_method_description_says(phantom, tmp_path):
+    def values(preset):
+        parser = make_workflow(
+            "train.json", f"presets/{preset}.json", dataset_dir=str(phantom), runs_dir=str(tmp_path), **TINY
+        ).parser
+        trainer = parser.get_parsed_content("train#trainer")
+        network = parser.get_parsed_content("network")
+        return trainer, network, parser
+
+    trainer, network, _ = values("release_fixed")
+    assert (trainer.consistency_weight.beta, trainer.consistency_weight.ramp) == (0.3, "iteration")
+    assert (trainer.pseudo, trainer.latent_weight, trainer.mixing_start) == ("hard", 0, 1 / 3)
+    assert trainer.pseudo_labels.keep_largest is not None
+    assert (network.latent_noise, network.label_codec.top, network.label_codec.signed) == ("unscaled", 1, True)
+    trainer, network, _ = values("paper")
+    assert (trainer.consistency_weight.beta, trainer.pseudo, trainer.latent_weight) == (0.1, "soft", 1)
+    assert (trainer.mixing_start, network.latent_noise, network.label_codec.top) == (1, "off", 2)
+    assert trainer.pseudo_labels.keep_largest is None
+    trainer, network, parser = values("release_parity")
+    assert (trainer.consistency_weight.ramp, network.label_codec.signed) == ("release", False)
+    assert parser.get_parsed_content("align#trainer").consistency_weight.ramp == "release_epoch"
+    assert parser.get_parsed_content("align#evaluator").label_codec.signed
+
+
+def test_required_properties_are_there(phantom, trained, tmp_path):
+    workflow = make_workflow("train.json", dataset_dir=str(phantom), runs_dir=str(tmp_path), **TINY)
+    assert workflow.check_properties() == []
+    inference = make_workflow(
+        "inference.json",
+        workflow_type="infer",
+        dataset_dir=str(phantom / "images"),
+        checkpoint=str(trained / "model.pt"),
+        runs_dir=str(tmp_path),
+    )
+    assert inference.check_properties() == []
+
+
+def test_an_alignment_of_another_architecture_is_refused_in_one_line(phantom, trained, tmp_path):
+    with pytest.raises((InputError, RuntimeError)) as error:
+        train(phantom, tmp_path, initial_weights=str(trained / "model.pt"), width=8)
+    message = str(find_input_error(error.value))
+    assert "another architecture" in message
+    assert "\n" not in message
+
+
+def test_configurations_are_ordered_as_in_the_zoo():
+    keys = list(json.loads((CONFIGS / "train.json").read_text()))
+    order = ["imports", "bundle_root", "dataset_dir", "device", "network_def", "optimizers", "train", "validate"]
+    order += ["initialize", "run"]
+    assert [key for key in keys if key in order] == order

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.losses import DiceLoss
+
+from custom.losses import SoftLabelDiceLoss
+
+EPSILON = 1e-5
+
+
+def image(*values):
+    """One image of one row, [1, 1, 1, len(values)]."""
+    return torch.tensor(values).view(1, 1, 1, -1)
+
+
+def one_minus_dice(overlap, total):
+    return 1 - (2 * overlap + EPSILON) / (total + EPSILON)
+
+
+def test_binary_loss_is_the_released_formula():
+    loss = SoftLabelDiceLoss()(image(0.2, 0.4, 0.6, 0.8), image(0.0, 0.0, 1.0, 1.0))
+    assert loss.item() == pytest.approx(one_minus_dice(overlap=1.4, total=4))
+
+
+def test_samples_are_averaged_and_not_pooled():
+    prediction = torch.cat([image(1.0, 1.0, 1.0, 1.0), image(0.0, 0.0, 0.0, 0.5)])
+    target = torch.cat([image(1.0, 1.0, 1.0, 1.0), image(0.0, 0.0, 0.0, 1.0)])
+    expected = (0 + one_minus_dice(overlap=0.5, total=1.5)) / 2  # pooled it would be 1 - 9 / 9.5
+    assert SoftLabelDiceLoss()(prediction, target).item() == pytest.approx(expected)
+
+
+def test_empty_prediction_of_an_empty_target_costs_nothing():
+    assert SoftLabelDiceLoss()(image(0.0, 0.0), image(0.0, 0.0)).item() == 0
+
+
+def test_an_empty_target_gives_practically_no_gradient():
+    prediction = torch.full((1, 1, 4, 4), 0.5, requires_grad=True)
+    SoftLabelDiceLoss()(prediction, torch.zeros(1, 1, 4, 4)).backward()
+    assert prediction.grad.flatten().tolist() == pytest.approx([EPSILON / 8**2] * 16, rel=1e-3)
+
+
+def test_a_target_that_is_not_empty_gives_the_gradient_of_dice():
+    prediction = image(0.5, 0.5).requires_grad_()
+    SoftLabelDiceLoss()(prediction, image(0.0, 1.0)).backward()
+    # D = 2 I / S with I = 0.5, S = 2: dD/dp = 2 g / S - 2 I / S^2
+    assert prediction.grad.flatten().tolist() == pytest.approx([0.25, -0.75], abs=1e-4)
+
+
+def test_two_classes_take_the_binary_path_exactly():
+    prediction, target = torch.rand(3, 1, 8, 8), torch.rand(3, 1, 8, 8).round()
+    assert torch.equal(SoftLabelDiceLoss(2)(prediction, target), DiceLoss()(prediction, target))
+
+
+def test_three_classes_compare_memberships_with_the_one_hot_target():
+    loss = SoftLabelDiceLoss(3)(image(0.0, 1.4, 2.0, 0.5), image(0.0, 1.0, 2.0, 1.0))
+    # memberships of class 1: 0, 0.6, 0, 0.5; of class 2: 0, 0.4, 1, 0
+    expected = (one_minus_dice(overlap=1.1, total=1.1 + 2) + one_minus_dice(overlap=1.0, total=1.4 + 1)) / 2
+    assert loss.item() == pytest.approx(expected)
+
+
+def test_three_classes_compare_memberships_with_those_of_a_soft_target():
+    loss = SoftLabelDiceLoss(3)(image(0.0, 1.4, 2.0, 0.5), image(0.25, 1.0, 1.7, 1.0))
+    # memberships of the target in class 1: 0.25, 1, 0.3, 1; in class 2: 0, 0, 0.7, 0
+    expected = (one_minus_dice(overlap=1.1, total=1.1 + 2.55) + one_minus_dice(overlap=0.7, total=1.4 + 0.7)) / 2
+    assert loss.item() == pytest.approx(expected)
+
+
+def test_a_target_with_a_gradient_receives_it_even_where_its_values_are_whole():
+    target = image(1.0, 2.0).requires_grad_()
+    SoftLabelDiceLoss(3)(image(1.2, 1.6), target).backward()
+    assert target.grad.abs().sum() > 0
+
+
+def test_loss_of_ordinal_values_never_falls_below_zero():
+    loss = SoftLabelDiceLoss(3)(image(1.8), image(2.0))  # Dice on the plain values would be 1 - 7.2 / 3.8 = -0.895
+    expected = (one_minus_dice(overlap=0, total=0.2) + one_minus_dice(overlap=0.8, total=1.8)) / 2
+    assert loss.item() == pytest.approx(expected, abs=1e-6)

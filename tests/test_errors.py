@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from custom import errors
+from custom.errors import InputError, find_input_error
+
+# The file is loaded by itself: importing the package would cost every process the import of torch.
+LOAD = f"""
+import importlib.util
+spec = importlib.util.spec_from_file_location("errors", {errors.__file__!r})
+errors = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(errors)
+errors.show_input_errors_in_one_line()
+"""
+
+
+def run_script(script):
+    return subprocess.run([sys.executable, "-c", LOAD + script], capture_output=True, text=True, timeout=60)
+
+
+def test_an_uncaught_input_error_is_one_line_and_status_1():
+    process = run_script("raise errors.InputError('image_size 30: give a multiple of 8')")
+    assert (process.returncode, process.stdout) == (1, "")
+    assert process.stderr == "error: image_size 30: give a multiple of 8\n"
+
+
+def test_an_input_error_within_an_error_of_the_config_parser_is_one_line():
+    process = run_script("""
+try:
+    raise errors.InputError("no datalist")
+except errors.InputError as error:
+    raise RuntimeError("Failed to evaluate @data") from error
+""")
+    assert (process.returncode, process.stderr) == (1, "error: no datalist\n")
+
+
+def test_every_other_error_keeps_its_traceback():
+    process = run_script("raise RuntimeError('a defect')")
+    assert process.returncode == 1
+    assert process.stderr.startswith("Traceback (most recent call last):")
+    assert process.stderr.endswith("RuntimeError: a defect\n")
+
+
+def chained(link):
+    """The error that reaches the top when an InputError is raised two levels below."""
+    try:
+        try:
+            try:
+                raise InputError("deep")
+            except InputError as error:
+                link(error)
+        except RuntimeError as error:
+            link(error)
+    except RuntimeError as error:
+        return error
+
+
+def raise_from(error):
+    raise RuntimeError("wrapped") from error
+
+
+def raise_meanwhile(_error):
+    raise RuntimeError("wrapped")
+
+
+@pytest.mark.parametrize("link", [raise_from, raise_meanwhile])
+def test_an_input_error_is_found_below_other_errors(link):
+    assert str(find_input_error(chained(link))) == "deep"
+
+
+def test_an_input_error_is_its_own_finding():
+    error = InputError("here")
+    assert find_input_error(error) is error
+
+
+@pytest.mark.parametrize("error", [None, ValueError("plain")])
+def test_nothing_is_found_where_there_is_no_input_error(error):
+    assert find_input_error(error) is None
