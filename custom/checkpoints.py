@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +23,20 @@ def save_atomically(content: Any, path: str | os.PathLike) -> None:
         InputError: the content could not be written (disk full, folder not writable); `path` is as it was.
     """
     path = Path(path)
-    temporary = None
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("wb") as file:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         kept = "the last good one is kept; free some space and go on with --resume true" if path.exists() else "is it full?"
-        raise InputError(f"cannot save {path} ({str(error).splitlines()[0]}): {kept}") from error
+        raise InputError(f"cannot save {path} ({' '.join(str(error).split())[:200]}): {kept}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def model_details(path: str | os.PathLike) -> dict[str, Any]:
     Raises:
         InputError: missing or unreadable file.
     """
-    return load_checkpoint(path).get("details", {})
+    return _entries(path, "model").get("details", {})
 
 
 def load_model(path: str | os.PathLike) -> SemiGDA:
@@ -81,9 +81,7 @@ def load_model(path: str | os.PathLike) -> SemiGDA:
     Raises:
         InputError: missing or unreadable file, or not such a model.
     """
-    checkpoint = load_checkpoint(path)
-    if not isinstance(checkpoint, dict) or not {"model", "architecture"} <= checkpoint.keys():
-        raise InputError(f"{path} is not a model file of this project: it needs the entries 'model' and 'architecture'")
+    checkpoint = _entries(path, "model", "architecture")
     network = SemiGDA.from_architecture(checkpoint["architecture"])
     _load(network.load_state_dict, checkpoint["model"], path)
     return network.eval()
@@ -93,12 +91,20 @@ def load_trained_weights(network: SemiGDA, path: str | os.PathLike) -> None:
     """Start `network` from a `model.pt` or a stage's best weights of the same architecture.
 
     Raises:
-        InputError: missing or unreadable file, or another architecture.
+        InputError: missing or unreadable file, not such a file, or another architecture.
     """
-    state = load_checkpoint(path)["model"]
+    state = _entries(path, "model")["model"]
     _load(
         network.load_trainable_state_dict, {k: v for k, v in state.items() if not k.startswith("first_stage.")}, path
     )
+
+
+def _entries(path: str | os.PathLike, *names: str) -> dict[str, Any]:
+    checkpoint = load_checkpoint(path)
+    if not isinstance(checkpoint, dict) or not set(names) <= checkpoint.keys():
+        wanted = " and ".join(f"'{name}'" for name in names)
+        raise InputError(f"{path} is not a model file of this project (no entry {wanted}): give a model.pt")
+    return checkpoint
 
 
 def _load(load: Any, state: dict[str, torch.Tensor], path: str | os.PathLike) -> None:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle import run as bundle_run
 
 from custom.errors import InputError, show_input_errors_in_one_line
@@ -43,29 +43,38 @@ def run_folder(runs_dir: str | os.PathLike, run_name: str, resume: bool = False)
 
 
 def start(output_dir: str | os.PathLike) -> None:
-    """First thing of every bundle command: check the command line and the output folder.
+    """First thing of every bundle command: check the command line and make the output folder.
 
-    Writes `config.json`, the merged configuration with the command line's overrides, into the folder.
+    Writes `config.json`, the configuration with all overlays and overrides, into the folder.
 
     Raises:
         InputError: a mistyped key, or a folder that cannot be written.
     """
     show_input_errors_in_one_line()
-    config = check_command_line()
+    check_command_line()
     folder = Path(output_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if config is not None:
-            (folder / "config.json").write_text(json.dumps(config, indent=1))
-        else:
-            probe = folder / ".writable"
-            probe.touch()
-            probe.unlink()
+        (folder / "config.json").write_text(json.dumps(_running_configuration(), indent=1, default=str))
     except OSError as error:
         raise InputError(f"output_dir {folder}: cannot be written ({error.strerror}); give --output_dir") from error
 
 
-def check_command_line(arguments: list[str] | None = None) -> dict[str, Any] | None:
+def _running_configuration() -> dict[str, Any]:
+    """The configuration of the workflow that is evaluating this expression; empty outside of one.
+
+    MONAI gives an expression no name for the configuration it belongs to, so the calling frames are searched.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, ConfigWorkflow):
+            return {key: value for key, value in caller.parser.get().items() if key != "_meta_"}
+        frame = frame.f_back
+    return {}
+
+
+def check_command_line(arguments: list[str] | None = None) -> None:
     """Refuse overrides and overlay keys that nothing reads: MONAI accepts them in silence.
 
     A key is known if the first configuration file has it or if any configuration value refers to it.
@@ -73,19 +82,16 @@ def check_command_line(arguments: list[str] | None = None) -> dict[str, Any] | N
     Args:
         arguments: the command line; None for this process's own, if it is one of `monai.bundle run`.
 
-    Returns:
-        The merged configuration, or None where the process is no such command line.
-
     Raises:
         InputError: an unknown key or run id, with the nearest known one.
     """
     if arguments is None:
         if not sys.argv or not sys.argv[0].replace("\\", "/").endswith("monai/bundle/__main__.py"):
-            return None
+            return
         arguments = sys.argv[1:]
     positional, options = _split(arguments)
     if "config_file" not in options or positional[:1] != ["run"]:
-        return None
+        return
     files = _as_list(options["config_file"])
     merged = ConfigParser(ConfigParser.load_config_files(files))
     base = ConfigParser(ConfigParser.load_config_files(files[:1]))
@@ -101,14 +107,10 @@ def check_command_line(arguments: list[str] | None = None) -> dict[str, Any] | N
             root = re.split(r"#|::", key.lstrip("+"))[0]
             if root not in base and root not in referenced and not root.startswith("_"):
                 raise InputError(f"{file}: unknown key {root!r}{_nearest(root, known)}")
-    for key, value in options.items():
-        if key in own:
-            continue
-        if key not in merged:
+    for key in options:
+        if key not in own and key not in merged:
             nested = [f"{parent}#{child}" for parent in known for child in _children(base[parent])]
             raise InputError(f"unknown option --{key}{_nearest(key, known + nested)}")
-        merged[key] = value
-    return merged.get()
 
 
 def _children(value: Any) -> list[str]:

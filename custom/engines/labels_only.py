@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -21,26 +20,40 @@ class LabelsOnlyBaseline:
     run; the unlabelled half of every batch is missing.
 
     Args:
-        config_files: the configuration files of the first run.
+        config_file: `config.json` of the first run, which holds all that was set.
+        meta_file: metadata of the bundle.
         output_dir: folder of the second run.
-        overrides: settings of the first run that came from elsewhere than the files.
+        dataset_dir: data of the first run.
+        resume: go on where an interrupted second run stopped.
     """
 
-    def __init__(self, config_files: list[str], output_dir: str | os.PathLike, overrides: dict[str, Any]) -> None:
-        self.config_files = config_files
+    def __init__(
+        self,
+        config_file: str | os.PathLike,
+        meta_file: str | os.PathLike,
+        output_dir: str | os.PathLike,
+        dataset_dir: str | os.PathLike,
+        resume: bool = False,
+    ) -> None:
+        self.config_file = str(config_file)
+        self.meta_file = str(meta_file)
         self.output_dir = Path(output_dir)
-        self.overrides = overrides
+        self.dataset_dir = str(dataset_dir)
+        self.resume = resume
 
     def run(self) -> dict[str, Any]:
         """Train on the labels alone and return the test summary."""
-        finished_before = (self.output_dir / "checkpoints").is_dir()
-        overrides = self.overrides | {"use_unlabelled": False, "output_dir": str(self.output_dir), "initialize": []}
-        overrides["resume"] = self.overrides.get("resume", False) if finished_before else False
         workflow = ConfigWorkflow(
-            config_file=self.config_files, workflow_type="train", logging_file=False, run_id="run_session", **overrides
+            config_file=self.config_file,
+            meta_file=self.meta_file,
+            workflow_type="train",
+            logging_file=False,
+            run_id="run_session",
+            use_unlabelled=False,
+            output_dir=str(self.output_dir),
+            dataset_dir=self.dataset_dir,
+            resume=self.resume and self.output_dir.is_dir(),
         )
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        (self.output_dir / "config.json").write_text(json.dumps(workflow.parser.get(), indent=1, default=str))
         workflow.initialize()
         (summary,) = workflow.run()
         workflow.finalize()

@@ -113,7 +113,8 @@ class TrainingRun:
                 print(f"{self.output_dir} is finished; nothing to do")
                 return finished["summary"]
         with self.tracker:
-            self.tracker.start(self.params, self.output_dir / "config.json")
+            config = self.output_dir / "config.json"  # written by the command line
+            self.tracker.start(self.params, config if config.is_file() else None)
             previous = None
             for name in stages:
                 self._run_stage(name, previous)

@@ -28,7 +28,7 @@ class PseudoLabels:
     def __init__(self, num_classes: int = 2, temperature: float = 0.1, largest_component: bool = True) -> None:
         self.codec = LabelCodec(num_classes)
         self.threshold = 0.5**temperature
-        self.largest_component = largest_component
+        self.keep_largest = _largest_components if largest_component else None
 
     @torch.no_grad()
     def __call__(self, soft_labels: Tensor) -> Tensor:
@@ -36,8 +36,8 @@ class PseudoLabels:
         memberships = self.codec.memberships(soft_labels.detach())[:, 1:]
         confidence, index = memberships.max(dim=1, keepdim=True)
         labels = torch.where(confidence >= self.threshold, index + 1, 0)
-        if self.largest_component:
-            kept = np.stack([_largest_components(label) for label in labels[:, 0].cpu().numpy()])
+        if self.keep_largest is not None:
+            kept = np.stack([self.keep_largest(label) for label in labels[:, 0].cpu().numpy()])
             labels = torch.from_numpy(kept)[:, None]
         return labels.to(soft_labels)
 

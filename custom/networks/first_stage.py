@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -61,10 +62,11 @@ class FirstStage(nn.Module, ABC):
         self.scaling_factor = float(config.scaling_factor)
         self.shift_factor = float(getattr(config, "shift_factor", None) or 0.0)
         self.latent_channels = int(config.latent_channels)
+        arguments = inspect.signature(type(autoencoder).__init__).parameters
         self.architecture = {"_class_name": type(autoencoder).__name__} | {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in config.items()
-            if not key.startswith("_")
+            if key in arguments  # diffusers adds entries that it warns of when they come back as arguments
         }
 
     @property
@@ -138,6 +140,12 @@ class KLFirstStage(FirstStage):
         unknown = (set(config.down_block_types) | set(config.up_block_types)) - known
         if unknown:
             raise InputError(f"first stage: block types {sorted(unknown)} are not supported, only {sorted(known)}")
+        levels = len(config.block_out_channels)
+        if len(config.down_block_types) != levels or len(config.up_block_types) != levels:
+            raise InputError(
+                f"first stage: {levels} block_out_channels, but {len(config.down_block_types)} down_block_types and "
+                f"{len(config.up_block_types)} up_block_types; give as many of each"
+            )
         self.encoder_widths = self.decoder_widths = tuple(config.block_out_channels)
 
     def quantise(self, moments: Tensor) -> Tensor | None:

@@ -20,6 +20,9 @@ from custom.networks.taef2 import convert_taef2_state_dicts
 
 __all__ = ["load_first_stage"]
 
+# attention layers in weights written by diffusers before 0.17, Stable Diffusion's among them
+FORMER_NAMES = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
+
 WAYS_OUT = (
     "give first_stage a local folder or checkpoint file, or train one on your own images "
     "(python -m monai.bundle run autoencoder --config_file .../train_autoencoder.json)"
@@ -75,7 +78,10 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"first_stage {path}: not a readable weights file ({reason[:120]})") from error
-    return state.get("state_dict", state)
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict):
+        raise InputError(f"first_stage {path}: not a weights file, it holds a {type(state).__name__}, no named tensors")
+    return {key: value for key, value in state.items() if isinstance(value, Tensor)}
 
 
 def _load_weights(first_stage: FirstStage, state: dict[str, Tensor], origin: Path) -> FirstStage:
@@ -100,8 +106,15 @@ def _load_diffusers_folder(folder: Path) -> FirstStage:
     first_stage = build_first_stage(config)
     for name in ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"):
         if (folder / name).is_file():
-            return _load_weights(first_stage, _read_weights(folder / name), folder)
+            state = {_current_name(key): value for key, value in _read_weights(folder / name).items()}
+            return _load_weights(first_stage, state, folder)
     raise InputError(f"first_stage {folder}: config.json is there, diffusion_pytorch_model.safetensors is missing")
+
+
+def _current_name(key: str) -> str:
+    for former, current in FORMER_NAMES.items():
+        key = key.replace(former, current)
+    return key
 
 
 def _load_original_checkpoint(path: Path) -> FirstStage:

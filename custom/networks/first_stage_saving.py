@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
+from safetensors import SafetensorError
 from torch import Tensor
 
 from custom.errors import InputError
@@ -36,10 +39,10 @@ def save_first_stage(
     latents = [autoencoder.encode(2 * batch.to(device) - 1).latent_dist.mean.flatten() for batch in images]
     deviation = torch.cat(latents).std().item()
     autoencoder.register_to_config(scaling_factor=round(1 / deviation, 5))
-    stored = autoencoder.to(torch.float16) if half else autoencoder
+    stored = copy.deepcopy(autoencoder).half() if half else autoencoder
     try:
+        Path(folder).mkdir(parents=True, exist_ok=True)  # diffusers only logs that a file is in the way
         stored.save_pretrained(folder)
-    except OSError as error:
-        raise InputError(f"cannot write the first stage to {folder}: {error.strerror}") from error
-    finally:
-        autoencoder.to(torch.float32)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise InputError(f"cannot write the first stage to {folder}: {reason}") from error

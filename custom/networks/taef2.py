@@ -56,6 +56,8 @@ class AutoencoderTaef2(AutoencoderTiny):
             latent_channels=latent_channels,
             num_encoder_blocks=num_encoder_blocks,
             num_decoder_blocks=num_decoder_blocks,
+            scaling_factor=scaling_factor,
+            shift_factor=shift_factor,
         )
         _pool_blocks(self.encoder.layers, encoder_block_out_channels[-1], act_fn, reverse=True)
         _pool_blocks(self.decoder.layers, decoder_block_out_channels[0], act_fn, reverse=False)
