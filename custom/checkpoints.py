@@ -32,7 +32,11 @@ def save_atomically(content: Any, path: str | os.PathLike) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        kept = "the last good one is kept; free some space and go on with --resume true" if path.exists() else "is it full?"
+        kept = (
+            "the last good one is kept; free some space and go on with --resume true"
+            if path.exists()
+            else "is it full?"
+        )
         raise InputError(f"cannot save {path} ({' '.join(str(error).split())[:200]}): {kept}") from error
     finally:
         with contextlib.suppress(OSError):
@@ -94,9 +98,7 @@ def load_trained_weights(network: SemiGDA, path: str | os.PathLike) -> None:
         InputError: missing or unreadable file, not such a file, or another architecture.
     """
     state = _entries(path, "model")["model"]
-    _load(
-        network.load_trainable_state_dict, {k: v for k, v in state.items() if not k.startswith("first_stage.")}, path
-    )
+    _load(network.load_trainable_state_dict, {k: v for k, v in state.items() if not k.startswith("first_stage.")}, path)
 
 
 def _entries(path: str | os.PathLike, *names: str) -> dict[str, Any]:

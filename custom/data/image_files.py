@@ -22,7 +22,9 @@ def list_images(source: str | os.PathLike) -> list[dict[str, str]]:
     if source.is_file():
         return [{"image": str(source.absolute())}]
     if not source.is_dir():
-        raise InputError(f"dataset_dir {source}: no such file or folder; give --dataset_dir an image or a folder of images")
+        raise InputError(
+            f"dataset_dir {source}: no such file or folder; give --dataset_dir an image or a folder of images"
+        )
     images = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not images:
         raise InputError(f"dataset_dir {source}: holds no image ({', '.join(IMAGE_SUFFIXES)})")

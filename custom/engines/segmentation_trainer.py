@@ -106,7 +106,7 @@ class SegmentationTrainer(SupervisedTrainer):
         engine.fire_event(IterationEvents.LOSS_COMPLETED)
         loss.backward()
 
-        if has_unlabelled and state.iteration > engine.mixing_start * state.epoch_length * state.max_epochs:
+        if has_unlabelled and state.iteration > engine.mixing_start * (state.epoch_length * state.max_epochs):
             pseudo = BranchOutputs(pseudo_v, pseudo_r)
             mixed_loss, mixed_terms = engine._mixed_loss(images[:labelled], y, images[labelled:], pseudo)
             terms |= mixed_terms

@@ -146,7 +146,6 @@ class EvaluationReport:
             _write_whole(self.output_dir / "summary.json", json.dumps(self.summary, indent=2, default=str).encode())
             _write_whole(self.output_dir / "cases.png", _to_png(self._draw_cases(cases)))
 
-
     def _next_number(self) -> str:
         """A name for an image without one: its place in the data set, of which each process sees every n-th image."""
         return f"image_{len(self._cases) * idist.get_world_size() + idist.get_rank() + 1:05d}"

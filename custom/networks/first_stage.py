@@ -149,7 +149,7 @@ class KLFirstStage(FirstStage):
         self.encoder_widths = self.decoder_widths = tuple(config.block_out_channels)
 
     def quantise(self, moments: Tensor) -> Tensor | None:
-        """Frozen `quant_conv` on CNN moments [B, 2 * latent_channels, h, w] -> scaled latents (release; not in paper)."""
+        """Frozen `quant_conv` on CNN moments [B, 2 * latent_channels, h, w] -> scaled latents (release, not paper)."""
         if self.autoencoder.quant_conv is None:
             return None
         mean = self.autoencoder.quant_conv(moments).chunk(2, dim=1)[0]

@@ -64,9 +64,12 @@ def load_first_stage(source: str | os.PathLike | dict[str, Any], subfolder: str 
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        config = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"first_stage {path}: not readable as JSON ({error})") from error
+    if not isinstance(config, dict):
+        raise InputError(f"first_stage {path}: not a configuration of an autoencoder, it holds no named values")
+    return config
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
@@ -88,9 +91,8 @@ def _load_weights(first_stage: FirstStage, state: dict[str, Tensor], origin: Pat
     try:
         first_stage.autoencoder.load_state_dict({key: value.float() for key, value in state.items()})
     except RuntimeError as error:
-        raise InputError(
-            f"first_stage {origin}: the weights do not fit the configuration ({str(error).splitlines()[1].strip()[:150]})"
-        ) from error
+        reason = str(error).splitlines()[1].strip()[:150]
+        raise InputError(f"first_stage {origin}: the weights do not fit the configuration ({reason})") from error
     return first_stage
 
 

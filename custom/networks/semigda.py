@@ -103,7 +103,9 @@ class SemiGDA(nn.Module):
             if adapters in ("both", "image")
             else None
         )
-        self.mask_adapters = SkipAdapters(decoder_widths, widths, adapter_init) if adapters in ("both", "mask") else None
+        self.mask_adapters = (
+            SkipAdapters(decoder_widths, widths, adapter_init) if adapters in ("both", "mask") else None
+        )
         self.architecture = {
             "first_stage": first_stage.architecture,
             "num_classes": num_classes,

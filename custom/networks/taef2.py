@@ -31,7 +31,7 @@ class PooledTinyBlock(AutoencoderTinyBlock):
 
 
 class AutoencoderTaef2(AutoencoderTiny):
-    """`AutoencoderTiny` whose blocks at the lowest resolution are pooled; by default with taef2's 32 latent channels."""
+    """`AutoencoderTiny` whose blocks at the lowest resolution are pooled; by default with taef2's 32 latents."""
 
     @register_to_config
     def __init__(

@@ -51,7 +51,9 @@ class TrainableEncoder(nn.Module):
     def __init__(self, widths: Sequence[int], moment_channels: int, dropout: float = 0.1) -> None:
         super().__init__()
         self.widths = tuple(widths)
-        self.stem = nn.Sequential(nn.Conv2d(3, widths[0], 3, padding=1), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True))
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, widths[0], 3, padding=1), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)
+        )
         self.stages = nn.ModuleList()
         for level in range(1, len(widths)):
             depth = self.DEPTHS[min(level, len(self.DEPTHS)) - 1]

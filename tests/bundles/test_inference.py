@@ -33,7 +33,11 @@ def pictures(tmp_path):
     """A bright rectangle in the upper left of images of several sizes and kinds."""
     folder = tmp_path / "pictures"
     folder.mkdir()
-    for name, size, mode in (("a wide one.png", (60, 40), "RGB"), ("tall.jpg", (33, 77), "L"), ("x.bmp", (32, 32), "RGB")):
+    for name, size, mode in (
+        ("a wide one.png", (60, 40), "RGB"),
+        ("tall.jpg", (33, 77), "L"),
+        ("x.bmp", (32, 32), "RGB"),
+    ):
         picture = np.zeros((size[1], size[0]), np.uint8)
         picture[: size[1] // 2, : size[0] // 4] = 255
         Image.fromarray(picture).convert(mode).save(folder / name)
@@ -92,9 +96,7 @@ def test_inference_needs_no_network_connection(pictures, trained, tmp_path, monk
 )
 def test_mistakes_are_one_line(change, message, pictures, trained, tmp_path):
     with pytest.raises((ValueError, RuntimeError)) as error:
-        predict(
-            change.get("source", pictures), change.get("checkpoint", trained / "model.pt"), tmp_path
-        )
+        predict(change.get("source", pictures), change.get("checkpoint", trained / "model.pt"), tmp_path)
     found = str(find_input_error(error.value))
     assert message in found
     assert "\n" not in found

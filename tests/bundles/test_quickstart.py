@@ -34,22 +34,31 @@ def test_quickstart_compares_the_network_with_itself_on_labels_alone(tmp_path, c
     assert "SemiGDA, 4 labels + 6 images" in printed
     assert "the same network, 4 labels only" in printed
     semi, alone = (
-        json.loads((tmp_path / "quick" / part / "evaluation" / "summary.json").read_text()) for part in (".", "labels_only")
+        json.loads((tmp_path / "quick" / part / "evaluation" / "summary.json").read_text())
+        for part in (".", "labels_only")
     )
     assert (semi["details"]["labelled"], semi["details"]["unlabelled"]) == (4, 6)
     assert (alone["details"]["labelled"], alone["details"]["unlabelled"]) == (4, 0)
     shared = ("seed", "image_size", "alignment_epochs", "segmentation_epochs", "first_stage")
     assert all(semi["details"][key] == alone["details"][key] for key in shared)
     # both start from the same weights: the frozen part is one and the same, the rest was drawn with one seed
-    states = [torch.load(path / "model.pt", weights_only=True) for path in (tmp_path / "quick", tmp_path / "quick/labels_only")]
+    states = [
+        torch.load(path / "model.pt", weights_only=True)
+        for path in (tmp_path / "quick", tmp_path / "quick/labels_only")
+    ]
     assert states[0]["architecture"] == states[1]["architecture"]
-    for line in (f"{semi['branches']['mean']['dice']['mean'] * 100:.2f}", f"{alone['branches']['mean']['dice']['mean'] * 100:.2f}"):
+    for line in (
+        f"{semi['branches']['mean']['dice']['mean'] * 100:.2f}",
+        f"{alone['branches']['mean']['dice']['mean'] * 100:.2f}",
+    ):
         assert line in printed
 
 
 def test_the_first_stage_that_comes_with_the_bundle_rebuilds_a_mask():
     first_stage = load_first_stage(CONFIGS.parent / "first_stages" / "phantom")
-    disc = (torch.cartesian_prod(torch.arange(64.0), torch.arange(64.0)) - 31.5).square().sum(1).sqrt().view(1, 1, 64, 64) < 15
+    disc = (torch.cartesian_prod(torch.arange(64.0), torch.arange(64.0)) - 31.5).square().sum(1).sqrt().view(
+        1, 1, 64, 64
+    ) < 15
     image = 2 * disc.float().expand(1, 3, 64, 64) - 1
     painted = first_stage.decode(first_stage.encode(image).mean).mean(dim=1, keepdim=True) > 0
     assert 2 * (painted & disc).sum() / (painted.sum() + disc.sum()) > 0.95

@@ -127,9 +127,7 @@ def test_every_preset_trains(preset, phantom, tmp_path):
     files = ("train.json", f"presets/{preset}.json")
     overrides = {key: value for key, value in TINY.items() if not key.endswith("_batch")}
     settings = {**overrides, "alignment_epochs": 1, "segmentation_epochs": 1, "run_name": preset}
-    workflow = make_workflow(
-        *files, run_id="training", dataset_dir=str(phantom), runs_dir=str(tmp_path), **settings
-    )
+    workflow = make_workflow(*files, run_id="training", dataset_dir=str(phantom), runs_dir=str(tmp_path), **settings)
     workflow.run()
     summary = json.loads((tmp_path / preset / "evaluation" / "summary.json").read_text())
     assert summary["details"]["preset"] == preset

@@ -11,26 +11,16 @@ from torch.nn.functional import mse_loss
 from custom.engines import AlignmentEvaluator, AlignmentTrainer
 from custom.engines.alignment_trainer import alignment_losses
 from custom.losses import ConsistencyWeight
-from custom.networks import LabelCodec, SemiGDA
+from custom.networks import LabelCodec
 
 torch.set_num_threads(1)
 
 CPU = torch.device("cpu")
-FIRST_STAGE = {
-    "_class_name": "AutoencoderKL",
-    "block_out_channels": [8, 16, 16],
-    "down_block_types": ["DownEncoderBlock2D"] * 3,
-    "up_block_types": ["UpDecoderBlock2D"] * 3,
-    "layers_per_block": 1,
-    "latent_channels": 4,
-    "norm_num_groups": 8,
-}
 
 
 @pytest.fixture
-def network():
-    torch.manual_seed(0)
-    return SemiGDA(FIRST_STAGE, width=4, mapper_width=8)
+def network(make_network):
+    return make_network(width=4)
 
 
 def make_batch(labelled=2, unlabelled=2, seed=1):
@@ -176,6 +166,16 @@ def test_consistency_weight_follows_the_iterations_from_0(network):
     )
     run(trainer)
     assert weights == [ConsistencyWeight(beta=0.3)(iteration, 2, 2) for iteration in range(4)]
+
+
+def test_gradients_do_not_pile_up_over_iterations(network):
+    gradients_of_runs = []
+    for max_epochs in (1, 2):
+        trainer = make_trainer(network, [make_batch(unlabelled=0)], max_epochs=max_epochs)
+        trainer.optimizers["latent_mapper"].param_groups[0]["lr"] = 0.0
+        run(trainer)
+        gradients_of_runs.append(network.latent_mapper.conv_in.weight.grad.clone())
+    assert torch.equal(*gradients_of_runs)
 
 
 def test_no_latent_noise_in_this_stage(network, monkeypatch):

@@ -1,0 +1,1 @@
+"""Measurements that are scripts, not tests."""

@@ -1,0 +1,67 @@
+"""Validation curves of runs beside each other, from their `metrics.csv`.
+
+python -m custom.benchmarks.curves RUN [RUN ...] --names "2 + 2 images" "2 labels" --output curves.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+
+from custom.errors import InputError
+
+__all__ = ["draw_curves", "main", "read_curve"]
+
+BRANCHES = ("mean", "image_branch", "mask_branch")
+
+
+def read_curve(run: Path, name: str, stage: str = "segmentation") -> tuple[list[int], list[float]]:
+    """Steps and values of one figure of a run.
+
+    Raises:
+        InputError: the run has no such figure.
+    """
+    try:
+        with open(run / "metrics.csv") as file:
+            rows = [row for row in csv.DictReader(file) if row["stage"] == stage and row["name"] == name]
+    except OSError as error:
+        raise InputError(f"{run / 'metrics.csv'}: cannot be read; give the folder of a run") from error
+    if not rows:
+        raise InputError(f"{run / 'metrics.csv'}: holds no {stage}/{name}")
+    return [int(row["step"]) for row in rows], [float(row["value"]) for row in rows]
+
+
+def draw_curves(runs: list[Path], names: list[str], output: Path, metric: str = "dice") -> None:
+    """Write a PNG with one panel a branch and one line a run: validation metric over training steps."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.6), layout="constrained", dpi=110)
+    for axes, branch in zip(figure.subplots(1, len(BRANCHES), sharey=True), BRANCHES, strict=True):
+        for run, name in zip(runs, names, strict=True):
+            axes.plot(*read_curve(run, f"validation/{metric}/{branch}"), label=name, linewidth=1.8)
+        axes.set_title(branch.replace("_", " "))
+        axes.set_xlabel("training steps")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel(f"validation {metric}")
+    figure.axes[-1].legend(loc="lower right", frameon=False)
+    figure.savefig(output)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--names", nargs="+")
+    parser.add_argument("--metric", default="dice", choices=("dice", "iou", "hd95"))
+    parser.add_argument("--output", type=Path, default=Path("curves.png"))
+    options = parser.parse_args(arguments)
+    names = options.names or [run.name for run in options.runs]
+    if len(names) != len(options.runs):
+        raise InputError(f"--names: give {len(options.runs)} names, one for each run")
+    draw_curves(options.runs, names, options.output, options.metric)
+
+
+if __name__ == "__main__":
+    main()
