@@ -13,7 +13,7 @@ class InputError(ValueError):
 
 
 def find_input_error(error: BaseException | None) -> InputError | None:
-    """The `InputError` behind `error`, which MONAI's config parser wraps in errors of its own; None if there is none."""
+    """The `InputError` behind `error`, which MONAI's config parser wraps in its own errors, or None."""
     while error is not None and not isinstance(error, InputError):
         error = error.__cause__ or error.__context__
     return error

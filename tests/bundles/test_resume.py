@@ -13,7 +13,7 @@ from custom.checkpoints import load_checkpoint
 from custom.errors import find_input_error
 from tests.bundles.conftest import ROOT, train
 
-KILLED = f"""
+KILLED = """
 import json, os, signal, sys
 from custom.engines import AlignmentTrainer, SegmentationTrainer
 from custom.handlers import stage_checkpoint
@@ -33,7 +33,7 @@ if where == "saving":
         save(content, file)
     torch.save = dying_save
 else:
-    trainer = {{"alignment": AlignmentTrainer, "segmentation": SegmentationTrainer}}[where]
+    trainer = {"alignment": AlignmentTrainer, "segmentation": SegmentationTrainer}[where]
     step = trainer._iteration
     def dying_step(self, engine, batch):
         if engine.state.iteration == iteration:
