@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
+
+# One core a test process: pytest-xdist runs several, and tests start processes of their own.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 KL = {
     "_class_name": "AutoencoderKL",

@@ -71,7 +71,7 @@ def test_every_image_has_a_row_with_its_size_and_disagreement(pictures, trained,
 def test_maps_are_written_on_request_only(pictures, trained, tmp_path):
     image = pictures / "tall.jpg"
     out = predict(image, trained / "model.pt", tmp_path)
-    assert sorted(path.name for path in out.iterdir()) == ["masks", "predictions.csv"]
+    assert sorted(path.name for path in out.iterdir()) == ["config.json", "masks", "predictions.csv"]
     out = predict(image, trained / "model.pt", tmp_path / "maps", probability_maps="true", disagreement_maps="true")
     assert Image.open(out / "probability" / "tall.png").size == (33, 77)
     assert Image.open(out / "disagreement" / "tall.png").size == (33, 77)

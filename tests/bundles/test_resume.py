@@ -48,7 +48,7 @@ def train_and_die(where, iteration, **arguments):
     process = subprocess.run(
         [sys.executable, "-c", KILLED, where, str(iteration), json.dumps(arguments, default=str)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},  # as many threads as here: sums depend on it in the last bit
         capture_output=True,
     )
     assert process.returncode == -signal.SIGKILL, process.stderr.decode()[-2000:]

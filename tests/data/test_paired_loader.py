@@ -16,8 +16,6 @@ from custom.data import PairedLoader, check_dataset, load_datalist
 from custom.errors import InputError
 from custom.transforms import LoadImageAndLabeld, RandShiftScaleRotated
 
-torch.set_num_threads(1)
-
 DRAWS = 1_000_000
 
 

@@ -13,8 +13,6 @@ from custom.engines.alignment_trainer import alignment_losses
 from custom.losses import ConsistencyWeight
 from custom.networks import LabelCodec
 
-torch.set_num_threads(1)
-
 CPU = torch.device("cpu")
 
 

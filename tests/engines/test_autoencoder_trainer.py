@@ -13,8 +13,6 @@ from torch import nn
 from custom.engines import AutoencoderEvaluator, AutoencoderTrainer
 from custom.errors import InputError
 
-torch.set_num_threads(1)
-
 CPU = torch.device("cpu")
 
 

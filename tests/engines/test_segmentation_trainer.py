@@ -18,8 +18,6 @@ from custom.networks import BranchOutputs
 from custom.networks.semigda import Latents
 from custom.transforms.copy_paste import copy_paste_mask
 
-torch.set_num_threads(1)
-
 CPU = torch.device("cpu")
 STEP = 0.01
 

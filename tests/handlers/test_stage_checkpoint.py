@@ -21,8 +21,6 @@ from custom.inferers import BranchInferer
 from custom.losses import ConsistencyWeight, PseudoLabels, SoftLabelDiceLoss
 from custom.optimizers import PolynomialRestarts
 
-torch.set_num_threads(1)
-
 CPU = torch.device("cpu")
 OTHER_OPTIMIZER = torch.optim.SGD([{"params": [torch.zeros(1)]} for _ in range(2)], lr=0.1)
 

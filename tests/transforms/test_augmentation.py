@@ -12,8 +12,6 @@ from PIL import Image
 from custom.transforms import LoadImageAndLabeld, RandColourJitterd, RandShiftScaleRotated
 from custom.transforms.augmentation import jitter_colours
 
-torch.set_num_threads(1)
-
 
 def moved(picture, monkeypatch, angle=0.0, zoom=1.0, offset=(0.0, 0.0)):
     """`picture` [W, H] after a change which is given instead of drawn."""
