@@ -15,6 +15,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle import run as bundle_run
 
 from custom.errors import InputError, show_input_errors_in_one_line
+from custom.files import write_whole
 
 __all__ = ["check_command_line", "start", "run_folder"]
 
@@ -55,7 +56,7 @@ def start(output_dir: str | os.PathLike) -> None:
     folder = Path(output_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps(_running_configuration(), indent=1, default=str))
+        write_whole(folder / "config.json", json.dumps(_running_configuration(), indent=1, default=str).encode())
     except OSError as error:
         raise InputError(f"output_dir {folder}: cannot be written ({error.strerror}); give --output_dir") from error
 

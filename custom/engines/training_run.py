@@ -13,6 +13,7 @@ from monai.engines import Evaluator, Trainer
 
 from custom.checkpoints import load_trained_weights, save_model
 from custom.errors import InputError
+from custom.files import write_whole
 from custom.handlers import (
     EvaluationReport,
     ExperimentTracker,
@@ -124,7 +125,7 @@ class TrainingRun:
             network = checkpoint.trainer.network
             self.save(network, self.output_dir)
             summary = self._evaluate(stages[-1])
-            self.finished_file.write_text(json.dumps({"stages": stages, "summary": summary}, indent=1))
+            write_whole(self.finished_file, json.dumps({"stages": stages, "summary": summary}, indent=1).encode())
             for path in (self.output_dir / "model.pt", self.output_dir / "evaluation" / "summary.json"):
                 if path.is_file():
                     self.tracker.log_artifact(path, "results")

@@ -24,6 +24,7 @@ from PIL import Image
 
 from custom.data.pictures import case_panel, sheet, tile
 from custom.errors import InputError
+from custom.files import write_whole
 from custom.metrics.bootstrap import bootstrap_interval
 from custom.metrics.hausdorff import compute_hausdorff_distance_95
 from custom.metrics.release import release_scores
@@ -142,9 +143,9 @@ class EvaluationReport:
         self.rows = [case.row for case in cases]
         self.summary = self._summarise()
         if idist.get_rank() == 0:
-            _write_whole(self.output_dir / "per_image.csv", _to_csv(self.rows))
-            _write_whole(self.output_dir / "summary.json", json.dumps(self.summary, indent=2, default=str).encode())
-            _write_whole(self.output_dir / "cases.png", _to_png(self._draw_cases(cases)))
+            write_whole(self.output_dir / "per_image.csv", _to_csv(self.rows))
+            write_whole(self.output_dir / "summary.json", json.dumps(self.summary, indent=2, default=str).encode())
+            write_whole(self.output_dir / "cases.png", _to_png(self._draw_cases(cases)))
 
     def _next_number(self) -> str:
         """A name for an image without one: its place in the data set, of which each process sees every n-th image."""
@@ -382,10 +383,3 @@ def _to_png(picture: Image.Image) -> bytes:
     content = io.BytesIO()
     picture.save(content, format="PNG", optimize=True)
     return content.getvalue()
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write beside the target, then rename, so that an interrupted run leaves no half file."""
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_bytes(content)
-    os.replace(partial, path)

@@ -8,22 +8,14 @@ import pytest
 from monai.bundle import ConfigWorkflow
 
 from custom.data.phantom import write_phantom_dataset
+from tests.conftest import KL
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "bundles" / "semigda_busi" / "configs"
-TINY_FIRST_STAGE = {
-    "_class_name": "AutoencoderKL",
-    "block_out_channels": [8, 16, 16],
-    "down_block_types": ["DownEncoderBlock2D"] * 3,
-    "up_block_types": ["UpDecoderBlock2D"] * 3,
-    "layers_per_block": 1,
-    "latent_channels": 4,
-    "norm_num_groups": 8,
-}
 TINY = {
     "labelled": "all",
     "image_size": 32,
-    "first_stage": TINY_FIRST_STAGE,
+    "first_stage": KL,
     "width": 4,
     "network_def#mapper_width": 8,
     "num_workers": 0,
