@@ -40,14 +40,12 @@ __all__ = ["DIFFICULTY", "ColonoscopyDifficulty", "draw_colonoscopy_phantom"]
 class ColonoscopyDifficulty:
     """What makes polyps hard to tell from the bowel wall. Ranges are drawn from uniformly unless noted."""
 
-    lesion_area: Range = (0.02, 0.30)  # share of the picture, log-uniform
+    lesion_area: Range = (0.03, 0.30)  # share of the picture, log-uniform
     two_polyps_share: float = 0.12
     flat_share: float = 0.20
     protrusion: Range = (0.35, 1.0)  # height in polyp radii
     flat_protrusion: Range = (0.10, 0.25)
-    polyp_brightness: Range = (-0.12, 0.25)  # colour differences from the mucosa, relative
-    polyp_redness: Range = (-0.20, 0.40)
-    polyp_yellowness: Range = (-0.12, 0.18)
+    polyp_contrast: Range = (0.5, 1.0)  # colour difference from the mucosa, in any direction; 1 is the most
     polyp_texture: Range = (0.0, 0.05)  # height of the surface pattern in polyp radii
     mucosa_unevenness: Range = (0.02, 0.08)  # patches of other brightness and redness, relative
     folds: Range = (0.3, 1.6)  # folds for each doubling of the distance from the lumen
@@ -231,7 +229,9 @@ def _raise_polyp(
 
     outside = (polyp.radius - 1).clip(0) * polyp.size
     ring = np.exp(-outside / rng.uniform(0.01, 0.04)) * (1 - polyp.membership)
-    light = light * (1 - rng.uniform(0, 0.5) * protrusion * ring) * (1 + 0.35 * protrusion * polyp.membership)
+    light = light * (1 - rng.uniform(0, 0.5) * protrusion * ring)
+    nearer = np.maximum(light, 0.5 * light + rng.uniform(0.3, 0.5))
+    light = light + polyp.membership * (nearer - light)
     own_colour = _polyp_colour(colour, polyp, rng) * (1 + 0.06 * pattern[..., None] * _REDDER)
     return height, light, blend(polyp.membership, own_colour, colour)
 
@@ -239,12 +239,9 @@ def _raise_polyp(
 def _polyp_colour(colour: Field, polyp: Polyp, rng: np.random.Generator) -> Field:
     """The mucosa's mean colour there, shifted: a polyp hides the vessels below it."""
     mean = np.average(colour.reshape(-1, 3), axis=0, weights=polyp.membership.ravel())
-    shift = (
-        rng.uniform(*DIFFICULTY.polyp_brightness) * _BRIGHTER
-        + rng.uniform(*DIFFICULTY.polyp_redness) * _REDDER
-        + rng.uniform(*DIFFICULTY.polyp_yellowness) * _YELLOWER
-    )
-    return mean * (1 + shift)
+    direction = rng.standard_normal(3)
+    shares = rng.uniform(*DIFFICULTY.polyp_contrast) * direction / np.linalg.norm(direction)
+    return mean * (1 + shares @ np.stack([0.3 * _BRIGHTER, 0.45 * _REDDER, 0.25 * _YELLOWER]))
 
 
 # Light and lens
@@ -262,7 +259,7 @@ def _light_up(height: Field, light: Field, rng: np.random.Generator) -> tuple[Fi
     miss = (slope_down - mirror_down) ** 2 + (slope_across - mirror_across) ** 2
     cells = draw_integer((14, 34), rng)
     drops = smooth_noise((cells, cells), side, rng) + 0.5 * smooth_noise((6, 6), side, rng)
-    glare = rng.uniform(*DIFFICULTY.glare) * expit((drops - rng.uniform(1.3, 2.0) - 8 * miss.clip(0, 0.5)) / 0.12)
+    glare = rng.uniform(*DIFFICULTY.glare) * expit((drops - rng.uniform(1.6, 2.4) - 8 * miss.clip(0, 0.5)) / 0.12)
     return light * (0.2 + 0.8 * cosine.clip(0)), glare
 
 

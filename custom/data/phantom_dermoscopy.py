@@ -46,18 +46,20 @@ class DermoscopyDifficulty:
     """
 
     lesion_area: Range = (0.02, 0.40)  # share of the picture, log-uniform
-    lesion_melanin: Range = (0.35, 1.8)  # log-uniform
-    faint_share: float = 0.25
+    lesion_melanin: Range = (0.25, 1.8)  # log-uniform
+    faint_share: float = 0.30
     faint_melanin: Range = (0.18, 0.40)
+    pale_share: float = 0.25  # of the faint ones: less melanin than the skin around has
     pink_share: float = 0.20  # lesions of blood with hardly any melanin
     lesion_blood: Range = (0.0, 0.35)
     pink_blood: Range = (0.25, 0.6)
-    lesion_unevenness: Range = (0.1, 0.6)  # of its melanin, relative
+    lesion_unevenness: Range = (0.1, 0.8)  # of its melanin, relative
     margin_blur: Range = (0.003, 0.035)
     skin_melanin: Range = (0.02, 0.9)
     skin_blood: Range = (0.04, 0.32)
     skin_unevenness: Range = (0.01, 0.06)
-    blotches: tuple[int, int] = (0, 3)  # counts include both ends
+    blotches: tuple[int, int] = (0, 4)  # red or brown, without an edge; counts include both ends
+    blotch_density: Range = (0.03, 0.25)
     freckles: tuple[int, int] = (0, 8)
     hairs_share: float = 0.55
     hairs: tuple[int, int] = (2, 30)
@@ -67,7 +69,7 @@ class DermoscopyDifficulty:
     sticker_share: float = 0.08
     dark_rim_share: float = 0.30
     illumination_fall: Range = (0.0, 0.9)  # optical density lost from the middle to the corners
-    exposure: Range = (0.75, 1.15)
+    exposure: Range = (0.75, 1.05)
     blur: Range = (0.0, 0.010)
 
 
@@ -114,14 +116,16 @@ def draw_dermoscopy_phantom(size: int, rng: np.random.Generator) -> tuple[NDArra
 
 
 def _skin(down: Field, across: Field, rng: np.random.Generator) -> Field:
-    """Optical density [side, side, 3] of skin of any tone, with furrows, blotches of blood and freckles."""
+    """Optical density [side, side, 3] of skin of any tone, with furrows, blotches and freckles."""
     side = len(down)
     unevenness = rng.uniform(*DIFFICULTY.skin_unevenness)
     furrows = rng.uniform(0, 0.12) * (strands((28, 22), 0.35, side, rng) + strands((16, 30), 0.35, side, rng))
     melanin = rng.uniform(*DIFFICULTY.skin_melanin) * (1 + unevenness * layered_noise(4, side, rng, layers=4)) + furrows
     blood = rng.uniform(*DIFFICULTY.skin_blood) + unevenness * layered_noise(6, side, rng)
     for _ in range(draw_integer(DIFFICULTY.blotches, rng)):
-        blood = blood + rng.uniform(0.03, 0.2) * _spot(rng.uniform(0.08, 0.35), down, across, rng)
+        blotch = rng.uniform(*DIFFICULTY.blotch_density) * _spot(rng.uniform(0.06, 0.3), down, across, rng)
+        brown = rng.uniform(0, 1)
+        melanin, blood = melanin + brown * blotch, blood + (1 - brown) * blotch
     for _ in range(draw_integer(DIFFICULTY.freckles, rng)):
         melanin = melanin + rng.uniform(0.05, 0.5) * _spot(rng.uniform(0.008, 0.022), down, across, rng)
     return melanin[..., None] * _MELANIN + blood.clip(0)[..., None] * _BLOOD
@@ -165,21 +169,28 @@ def _lesion(depth_inside: Field, rng: np.random.Generator) -> Field:
     """Optical density [side, side, 3] that the lesion adds: uneven melanin, blood, often blue veil or pale areas."""
     side = len(depth_inside)
     membership = expit(depth_inside / rng.uniform(*DIFFICULTY.margin_blur))
-    kind = rng.random()
-    faint, pink = kind < DIFFICULTY.faint_share, kind > 1 - DIFFICULTY.pink_share
-    if faint:
-        melanin = rng.uniform(*DIFFICULTY.faint_melanin)
-    else:
-        melanin = draw_log_uniform(DIFFICULTY.lesion_melanin, rng) * (0.1 if pink else 1)
-    blood = rng.uniform(*(DIFFICULTY.pink_blood if pink else DIFFICULTY.lesion_blood)) * (0.4 if faint else 1)
-
+    melanin, blood = _lesion_pigments(rng)
     unevenness = rng.uniform(*DIFFICULTY.lesion_unevenness)
-    clouds = (1 + unevenness * layered_noise(draw_integer((3, 6), rng), side, rng)).clip(0.35)
+    clouds = (1 + unevenness * layered_noise(draw_integer((3, 6), rng), side, rng)).clip(0.15)
     melanin = melanin * clouds * (1 + _pigment_pattern(side, rng))
     blood = blood * (1 + 0.25 * layered_noise(6, side, rng)).clip(0)
-    deep = melanin * (rng.random() < 0.3) * expit(3 * (smooth_noise((4, 4), side, rng) - 0.6))
+    deep = melanin.clip(0) * (rng.random() < 0.3) * expit(3 * (smooth_noise((4, 4), side, rng) - 0.6))
     density = (melanin - 0.6 * deep)[..., None] * _MELANIN + deep[..., None] * _DEEP_MELANIN
     return membership[..., None] * (density + blood[..., None] * _BLOOD)
+
+
+def _lesion_pigments(rng: np.random.Generator) -> tuple[float, float]:
+    """Melanin and blood that the lesion has more than the skin around: brown to black, pink, faint, or pale (less)."""
+    kind = rng.random()
+    if kind < DIFFICULTY.faint_share:
+        melanin = rng.uniform(*DIFFICULTY.faint_melanin)
+        if rng.random() < DIFFICULTY.pale_share:
+            return -melanin, -0.5 * melanin
+        return melanin, 0.4 * rng.uniform(*DIFFICULTY.lesion_blood)
+    melanin = draw_log_uniform(DIFFICULTY.lesion_melanin, rng)
+    if kind < DIFFICULTY.faint_share + DIFFICULTY.pink_share:
+        return 0.1 * melanin, rng.uniform(*DIFFICULTY.pink_blood)
+    return melanin, rng.uniform(*DIFFICULTY.lesion_blood)
 
 
 def _pigment_pattern(side: int, rng: np.random.Generator) -> Field:

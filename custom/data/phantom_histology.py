@@ -21,7 +21,6 @@ from custom.data.phantom_drawing import (
     check_size,
     draw_integer,
     layered_noise,
-    pixel_centres,
     smooth_noise,
     strands,
     to_mask,
@@ -41,14 +40,17 @@ class HistologyDifficulty:
     tumour_area: Range = (0.12, 0.60)  # share of the picture, before holes are taken out
     least_region_area: float = 0.015  # smaller pieces of tumour are dropped, except the largest
     magnification: Range = (0.75, 1.35)
-    tumour_nucleus_radius: Range = (0.016, 0.026)
+    tumour_nucleus_radius: Range = (0.014, 0.025)
     tumour_spacing: Range = (2.3, 3.2)  # between nuclei, in their radii
-    tumour_occupancy: Range = (0.75, 1.0)  # share of the places that hold a nucleus
+    tumour_occupancy: Range = (0.65, 1.0)  # share of the places that hold a nucleus
     tumour_darkness: Range = (0.55, 1.2)  # of nuclei, relative to those of other cells
-    tumour_cytoplasm: Range = (0.0, 0.30)  # haematoxylin between the nuclei
-    stroma_occupancy: Range = (0.15, 0.7)
+    tumour_cytoplasm: Range = (0.0, 0.25)  # haematoxylin between the nuclei
+    tumour_eosin: Range = (0.5, 1.2)  # relative to stroma
+    tumour_fibres: Range = (0.0, 0.5)  # share of the stroma's fibres that run on through tumour
+    haze: Range = (0.0, 0.25)  # haematoxylin in patches of stroma: mucus, or a thick cut
+    stroma_occupancy: Range = (0.15, 0.8)
     stroma_nucleus_radius: Range = (0.009, 0.014)
-    lymphocyte_area: Range = (0.0, 0.20)
+    lymphocyte_area: Range = (0.0, 0.30)
     lymphocyte_radius: Range = (0.008, 0.012)
     hole_area: Range = (0.0, 0.18)
     haematoxylin: Range = (0.7, 1.6)
@@ -101,8 +103,11 @@ def draw_histology_phantom(size: int, rng: np.random.Generator) -> tuple[NDArray
     holes = _draw_holes(tumour, flow, rng)
     lymphocytes = _draw_patches(rng.uniform(*DIFFICULTY.lymphocyte_area), side, rng) * (1 - tumour)
 
-    eosin = _fibres(flow, rng) * (1 - tumour) + _cell_bodies(side, rng) * tumour
-    haematoxylin = rng.uniform(*DIFFICULTY.tumour_cytoplasm) * tumour + 0.05
+    fibres = _fibres(flow, rng)
+    share = rng.uniform(*DIFFICULTY.tumour_fibres)
+    eosin = fibres + tumour * (share * fibres + (1 - share) * _cell_bodies(side, rng) - fibres)
+    haze = rng.uniform(*DIFFICULTY.haze) * _draw_patches(rng.uniform(0, 0.4), side, rng)
+    haematoxylin = 0.05 + haze + tumour * (rng.uniform(*DIFFICULTY.tumour_cytoplasm) - haze)
     nuclei = _nuclei(tumour, lymphocytes, flow, scale, rng)
     picture = _stain(haematoxylin * (1 - nuclei) + nuclei, eosin * (1 - 0.5 * nuclei.clip(0, 1)), holes, rng)
     blur = rng.uniform(*DIFFICULTY.blur) * side
@@ -166,7 +171,7 @@ def _fibres(flow: Field, rng: np.random.Generator) -> Field:
 
 def _cell_bodies(side: int, rng: np.random.Generator) -> Field:
     """Eosin of tumour cells, paler or darker than stroma."""
-    return (rng.uniform(0.45, 1.1) * (1 + 0.12 * layered_noise(8, side, rng))).clip(0.1)
+    return (rng.uniform(*DIFFICULTY.tumour_eosin) * (1 + 0.12 * layered_noise(8, side, rng))).clip(0.1)
 
 
 # Nuclei
@@ -186,7 +191,7 @@ def _nuclei(tumour: Field, lymphocytes: Field, flow: Field, scale: float, rng: n
     radius = scale * rng.uniform(*DIFFICULTY.lymphocyte_radius)
     round_cells = Cells(radius, spacing=2.6 * radius, elongation=(1.0, 1.15), darkness=rng.uniform(0.9, 1.2))
     radius = scale * rng.uniform(*DIFFICULTY.stroma_nucleus_radius)
-    thin_cells = Cells(radius, spacing=5 * radius, elongation=(1.6, 3.2), darkness=rng.uniform(0.7, 1.1))
+    thin_cells = Cells(radius, spacing=4.2 * radius, elongation=(1.6, 3.2), darkness=rng.uniform(0.7, 1.1))
     free = (1 - tumour) * (1 - lymphocytes)
     kinds = [
         (tumour_cells, tumour * rng.uniform(*DIFFICULTY.tumour_occupancy)),
