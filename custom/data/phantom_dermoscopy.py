@@ -48,7 +48,7 @@ class DermoscopyDifficulty:
     lesion_area: Range = (0.02, 0.40)  # share of the picture, log-uniform
     lesion_melanin: Range = (0.25, 1.8)  # log-uniform
     faint_share: float = 0.30
-    faint_melanin: Range = (0.18, 0.40)
+    faint_melanin: Range = (0.22, 0.42)
     pale_share: float = 0.25  # of the faint ones: less melanin than the skin around has
     pink_share: float = 0.20  # lesions of blood with hardly any melanin
     lesion_blood: Range = (0.0, 0.35)
