@@ -115,25 +115,29 @@ def draw_colonoscopy_phantom(size: int, rng: np.random.Generator) -> tuple[NDArr
 
 
 def _bowel_wall(down: Field, across: Field, rng: np.random.Generator) -> tuple[Field, Field]:
-    """Height of folds and bulges, and the lamp's light, which fades into the lumen."""
+    """Height of folds and bulges, and the lamp's light, which fades into the lumen and behind the folds."""
     side = len(down)
     lumen_down, lumen_across = rng.uniform(-0.4, 1.4, 2)
     bend = rng.uniform(0.02, 0.12) * smooth_noise((4, 4), side, rng)
     distance = np.hypot(down - lumen_down, (across - lumen_across) * rng.uniform(0.7, 1.4)) + bend
     distance = distance.clip(0.02)
+    height, shade = _folds(distance, rng)
+    for _ in range(draw_integer(DIFFICULTY.bulges, rng)):
+        height = np.maximum(height, 0.7 * height + _bulge(down, across, rng))
+    reach = rng.uniform(*DIFFICULTY.lumen_darkness)
+    return height, shade * distance**2 / (distance**2 + reach**2) * _lamp(down, across, rng)
 
+
+def _folds(distance: Field, rng: np.random.Generator) -> tuple[Field, Field]:
+    """Height of the ring-shaped folds round the lumen, and the share of light left in the gap behind each."""
+    side = len(distance)
     turns = rng.uniform(*DIFFICULTY.folds) * np.log2(distance) + rng.uniform()
     into_fold = turns - np.floor(turns)
     ridge = np.exp(-(((into_fold - 0.5) / rng.uniform(0.12, 0.3)) ** 2))
     fold_height = rng.uniform(*DIFFICULTY.fold_height) * np.clip(0.6 + 0.7 * smooth_noise((3, 3), side, rng), 0, 1.5)
     height = fold_height * ridge * np.clip(distance / 0.3, 0.3, 1)
     behind = np.clip(1 - (0.5 - into_fold) / 0.35, 0, 1) * (into_fold < 0.5)
-    shadow = 1 - np.clip(10 * fold_height, 0, 0.6) * gaussian_filter(behind, 0.012 * side)
-
-    for _ in range(draw_integer(DIFFICULTY.bulges, rng)):
-        height = np.maximum(height, 0.7 * height + _bulge(down, across, rng))
-    reach = rng.uniform(*DIFFICULTY.lumen_darkness)
-    return height, shadow * distance**2 / (distance**2 + reach**2) * _lamp(down, across, rng)
+    return height, 1 - np.clip(10 * fold_height, 0, 0.6) * gaussian_filter(behind, 0.012 * side)
 
 
 def _bulge(down: Field, across: Field, rng: np.random.Generator) -> Field:
@@ -248,19 +252,23 @@ def _polyp_colour(colour: Field, polyp: Polyp, rng: np.random.Generator) -> Fiel
 
 
 def _light_up(height: Field, light: Field, rng: np.random.Generator) -> tuple[Field, Field]:
-    """Light that the relief sends back (Lambert's cosine law), and glare where wet slopes mirror the lamp, 0 to 1."""
+    """Light that the relief sends back, and glare where wet slopes mirror the lamp, 0 to 1."""
     side = len(height)
-    lamp_down, lamp_across = rng.normal(scale=0.35, size=2)
+    lamp = rng.normal(scale=0.35, size=2)
     slope_down, slope_across = np.gradient(gaussian_filter(height, 0.006 * side) * side)
-    cosine = (1 - slope_down * lamp_down - slope_across * lamp_across) / np.sqrt(
-        (1 + slope_down**2 + slope_across**2) * (1 + lamp_down**2 + lamp_across**2)
-    )
+    cosine = _lambert_cosine((slope_down, slope_across), lamp)
     mirror_down, mirror_across = rng.normal(scale=0.3, size=2)
     miss = (slope_down - mirror_down) ** 2 + (slope_across - mirror_across) ** 2
     cells = draw_integer((14, 34), rng)
     drops = smooth_noise((cells, cells), side, rng) + 0.5 * smooth_noise((6, 6), side, rng)
     glare = rng.uniform(*DIFFICULTY.glare) * expit((drops - rng.uniform(1.6, 2.4) - 8 * miss.clip(0, 0.5)) / 0.12)
     return light * (0.2 + 0.8 * cosine.clip(0)), glare
+
+
+def _lambert_cosine(slopes: tuple[Field, Field], lamp: Field) -> Field:
+    """Cosine between the surface's normal and the way to the lamp, which lies `lamp` (down, across) off the axis."""
+    towards_lamp = 1 - slopes[0] * lamp[0] - slopes[1] * lamp[1]
+    return towards_lamp / np.sqrt((1 + slopes[0] ** 2 + slopes[1] ** 2) * (1 + lamp[0] ** 2 + lamp[1] ** 2))
 
 
 def _bubbles(side: int, rng: np.random.Generator) -> Field:

@@ -115,10 +115,7 @@ def place_centre(half_length: float, span: Range, rng: np.random.Generator) -> f
 
 
 def blend(share: Field, top: ArrayLike, bottom: ArrayLike) -> Field:
-    """`top` where `share` [side, side] is 1, `bottom` where it is 0; both are colours [3] or pictures [side, side, 3].
-
-    Both may be single colours, not only pictures.
-    """
+    """`top` where `share` [side, side] is 1, `bottom` where it is 0: colours [3] or pictures [side, side, 3]."""
     return np.asarray(bottom) + share[..., None] * (np.asarray(top) - np.asarray(bottom))
 
 

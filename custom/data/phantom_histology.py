@@ -103,11 +103,7 @@ def draw_histology_phantom(size: int, rng: np.random.Generator) -> tuple[NDArray
     holes = _draw_holes(tumour, flow, rng)
     lymphocytes = _draw_patches(rng.uniform(*DIFFICULTY.lymphocyte_area), side, rng) * (1 - tumour)
 
-    fibres = _fibres(flow, rng)
-    share = rng.uniform(*DIFFICULTY.tumour_fibres)
-    eosin = fibres + tumour * (share * fibres + (1 - share) * _cell_bodies(side, rng) - fibres)
-    haze = rng.uniform(*DIFFICULTY.haze) * _draw_patches(rng.uniform(0, 0.4), side, rng)
-    haematoxylin = 0.05 + haze + tumour * (rng.uniform(*DIFFICULTY.tumour_cytoplasm) - haze)
+    haematoxylin, eosin = _stain_between_nuclei(tumour, flow, rng)
     nuclei = _nuclei(tumour, lymphocytes, flow, scale, rng)
     picture = _stain(haematoxylin * (1 - nuclei) + nuclei, eosin * (1 - 0.5 * nuclei.clip(0, 1)), holes, rng)
     blur = rng.uniform(*DIFFICULTY.blur) * side
@@ -167,6 +163,16 @@ def _fibres(flow: Field, rng: np.random.Generator) -> Field:
     fine = _along(flow, smooth_noise((cells, cells), side, rng))
     bundles = layered_noise(6, side, rng)
     return (1 + rng.uniform(*DIFFICULTY.fibre_contrast) * (1.2 * fine + 0.3 * bundles)).clip(0.1)
+
+
+def _stain_between_nuclei(tumour: Field, flow: Field, rng: np.random.Generator) -> tuple[Field, Field]:
+    """Haematoxylin and eosin of fibres and cell bodies; some fibres may run on through the tumour."""
+    side = len(tumour)
+    fibres = _fibres(flow, rng)
+    share = rng.uniform(*DIFFICULTY.tumour_fibres)
+    eosin = fibres + tumour * (share * fibres + (1 - share) * _cell_bodies(side, rng) - fibres)
+    haze = rng.uniform(*DIFFICULTY.haze) * _draw_patches(rng.uniform(0, 0.4), side, rng)
+    return 0.05 + haze + tumour * (rng.uniform(*DIFFICULTY.tumour_cytoplasm) - haze), eosin
 
 
 def _cell_bodies(side: int, rng: np.random.Generator) -> Field:
