@@ -203,12 +203,12 @@ class TrainingRun:
         print("\n".join(lines))
 
 
-def _batches_of_all_processes(stages: dict[str, Stage]) -> dict[str, Any]:
+def _batches_of_all_processes(stages: dict[str, Stage]) -> dict[str, str]:
     """What a step means under several processes, to be recorded and logged; empty for one process."""
     processes = idist.get_world_size()
     if processes == 1:
         return {}
-    params: dict[str, Any] = {"processes": processes}
+    params = {}
     for name, stage in stages.items():
         loader = stage.trainer.data_loader
         labelled, unlabelled = loader.labelled_batch_size, loader.unlabelled_batch_size
