@@ -10,7 +10,7 @@ from types import TracebackType
 __all__ = ["InputError", "find_input_error", "show_input_errors_in_one_line"]
 
 
-SECONDS_FOR_THE_FIRST_PROCESS = 3.0
+SECONDS_FOR_THE_FIRST_PROCESS = 3.0  # to say what is wrong, before the others end
 
 
 class InputError(ValueError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,7 +14,7 @@ import ignite.distributed as idist
 import torch
 import torch.distributed as dist
 
-from custom.errors import InputError, show_input_errors_in_one_line
+from custom.errors import SECONDS_FOR_THE_FIRST_PROCESS, InputError, show_input_errors_in_one_line
 
 __all__ = ["join_processes", "leave_processes", "on_first_process", "others_needed", "refuse_strangers"]
 
@@ -94,6 +95,7 @@ def on_first_process(call: Callable[..., Result], *arguments: object) -> Result:
             dist.broadcast_object_list(outcome, src=0)
     has_succeeded, result = outcome
     if not has_succeeded:
+        time.sleep(SECONDS_FOR_THE_FIRST_PROCESS)  # torchrun ends all as soon as one ends
         raise SystemExit(1)
     return result
 

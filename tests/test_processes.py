@@ -73,7 +73,9 @@ def test_only_the_first_process_calls_and_all_get_the_result(tmp_path):
     assert (callers, other_callers) == (["by"], [])
 
 
-def test_a_mistake_found_by_the_first_process_ends_the_others_in_silence(tmp_path):
+def test_a_mistake_found_by_the_first_process_ends_the_others_in_silence(tmp_path, monkeypatch):
+    monkeypatch.setattr("custom.processes.SECONDS_FOR_THE_FIRST_PROCESS", 0)
+
     def fail():
         raise InputError("no such folder")
 
