@@ -62,66 +62,66 @@ def overlay(folder, dataset_dir):
     return str(files)
 
 
-@pytest.fixture(scope="module")
-def runs(phantom, tmp_path_factory):
+@pytest.fixture
+def runs(phantom, tmp_path):
     """Folder of a run of two processes, "whole", and of one "interrupted" after its first epoch and resumed."""
-    folder = tmp_path_factory.mktemp("multi_gpu")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command += ["-m", "monai.bundle", "run", "training", "--config_file", overlay(folder, phantom)]
+    command += ["-m", "monai.bundle", "run", "training", "--config_file", overlay(tmp_path, phantom)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    (folder / "stdout.txt").write_text(process.stdout)
-    (folder / "stderr.txt").write_text(process.stderr)
+    (tmp_path / "stdout.txt").write_text(process.stdout)
+    (tmp_path / "stderr.txt").write_text(process.stderr)
     assert process.returncode == 0, process.stderr[-4000:]
-    return folder / "runs"
+    return tmp_path / "runs"
 
 
-@pytest.mark.parametrize("run", ["whole", "interrupted"])
-def test_both_processes_end_with_the_same_weights(runs, run):
-    first, second = (torch.load(runs / run / f"weights_{rank}.pt", weights_only=True) for rank in range(2))
+def test_two_processes_train_one_network_and_resume(runs):
+    """One test for all, since the two trainings are dear and each pytest process would repeat them."""
+    for run in ("whole", "interrupted"):
+        check_that_both_processes_end_with_the_same_weights(runs / run)
+        check_that_one_mlflow_run_states_the_global_batch(runs / run)
+    for kind in ("labelled", "unlabelled"):
+        check_that_each_process_sees_its_own_share(runs / "whole", kind)
+    check_that_the_resumed_run_equals_the_uninterrupted_one(runs / "interrupted", runs / "whole")
+    check_that_one_process_writes_and_prints_for_all(runs)
+
+
+def check_that_both_processes_end_with_the_same_weights(run):
+    first, second = (torch.load(run / f"weights_{rank}.pt", weights_only=True) for rank in range(2))
     assert_equal(first, second)
 
 
-@pytest.mark.parametrize("kind", ["labelled", "unlabelled"])
-def test_each_process_sees_its_own_share_of_the_images(runs, kind):
-    first, second = ((runs / "whole" / f"seen_{kind}_{rank}.txt").read_text().split() for rank in range(2))
-    assert len(first) == len(second) == 8  # 1 epoch of alignment and 3 of segmentation, 2 images each
-    for start in range(0, 8, 2):
-        assert len(set(first[start : start + 2] + second[start : start + 2])) == 4
-
-
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(runs):
-    for name in ("checkpoints/segmentation_checkpoint.pt", "checkpoints/segmentation_best.pt"):
-        assert_equal(load_checkpoint(runs / "whole" / name), load_checkpoint(runs / "interrupted" / name))
-    models = [load_checkpoint(runs / run / "model.pt")["model"] for run in ("whole", "interrupted")]
-    assert_equal(*models)
-    scores = [(runs / run / "evaluation" / "per_image.csv").read_text() for run in ("whole", "interrupted")]
-    assert scores[0] == scores[1]
-
-
-@pytest.mark.parametrize("run", ["whole", "interrupted"])
-def test_there_is_one_mlflow_run_and_it_states_the_global_batch(runs, run):
+def check_that_one_mlflow_run_states_the_global_batch(run):
     from mlflow import MlflowClient
 
-    client = MlflowClient(f"sqlite:///{runs / run / 'mlruns.db'}")
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    (tracked,) = client.search_runs(experiments)
+    client = MlflowClient(f"sqlite:///{run / 'mlruns.db'}")
+    (tracked,) = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
     assert tracked.info.status == "FINISHED"
     assert tracked.data.params["processes"] == "2"
     assert tracked.data.params["alignment_global_batch"] == "2 x (2 labelled + 2 unlabelled) = 8 images"
     assert tracked.data.params["segmentation_global_batch"] == "2 x (1 labelled + 1 unlabelled) = 4 images"
 
 
-def test_one_process_writes_and_prints_for_all(runs):
+def check_that_each_process_sees_its_own_share(run, kind):
+    first, second = ((run / f"seen_{kind}_{rank}.txt").read_text().split() for rank in range(2))
+    assert len(first) == len(second) == 8  # 1 epoch of alignment and 3 of segmentation, 2 images each
+    for start in range(0, 8, 2):
+        assert len(set(first[start : start + 2] + second[start : start + 2])) == 4
+
+
+def check_that_the_resumed_run_equals_the_uninterrupted_one(resumed, whole):
+    for name in ("segmentation_checkpoint.pt", "segmentation_best.pt"):
+        assert_equal(load_checkpoint(whole / "checkpoints" / name), load_checkpoint(resumed / "checkpoints" / name))
+    assert_equal(*(load_checkpoint(run / "model.pt")["model"] for run in (whole, resumed)))
+    table, resumed_table = ((run / "evaluation" / "per_image.csv").read_text() for run in (whole, resumed))
+    assert table == resumed_table
+    assert len(table.splitlines()) == 1 + 3  # each test image once
+
+
+def check_that_one_process_writes_and_prints_for_all(runs):
     assert {folder.name for folder in runs.iterdir()} == {"whole", "interrupted"}
     rows = Counter((row["stage"], row["step"], row["name"]) for row in read_curves(runs / "whole"))
     assert set(rows.values()) == {1}
     assert (runs.parent / "stdout.txt").read_text().count("test images: 3") == 2  # one for each of the two runs
     assert (runs.parent / "stderr.txt").read_text().count("segmentation: epoch 3/3") == 2
     assert len(list((runs / "whole" / "panels").iterdir())) == 1
-
-
-def test_the_evaluation_counts_every_image_once(runs):
-    summary = json.loads((runs / "whole" / "evaluation" / "summary.json").read_text())
-    assert summary["images"] == 3
-    assert summary["details"]["processes"] == 2
