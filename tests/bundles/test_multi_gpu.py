@@ -123,5 +123,5 @@ def check_that_one_process_writes_and_prints_for_all(runs):
     rows = Counter((row["stage"], row["step"], row["name"]) for row in read_curves(runs / "whole"))
     assert set(rows.values()) == {1}
     assert (runs.parent / "stdout.txt").read_text().count("test images: 3") == 2  # one for each of the two runs
-    assert (runs.parent / "stderr.txt").read_text().count("segmentation: epoch 3/3") == 2
+    assert (runs.parent / "stderr.txt").read_text().count("segmentation: epoch 3/3, iteration 6/6") == 2
     assert len(list((runs / "whole" / "panels").iterdir())) == 1
