@@ -22,7 +22,7 @@ from custom.handlers import (
     StageCheckpoint,
     TrackingHandler,
     attach_progress,
-    format_table,
+    format_summary,
 )
 from custom.processes import on_first_process
 
@@ -188,7 +188,7 @@ class TrainingRun:
     def _print_summary(self, summary: dict[str, Any]) -> None:
         lines = [""]
         if summary:
-            lines += [f"test images: {summary['images']}", format_table(summary["branches"]), ""]
+            lines += [f"test images: {summary['images']}", format_summary(summary), ""]
         lines.append(f"run:         {self.output_dir}")
         for label, name in (
             ("model", "model.pt"),
