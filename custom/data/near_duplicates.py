@@ -5,6 +5,22 @@ python -m custom.data.near_duplicates IMAGES_OR_DATALIST --output near_duplicate
 Found are equal files, equal pixels, and the same scene after a change of size, format, brightness, contrast or gamma,
 with drawn-in text or markers, mirrored or turned by quarters, rotated a little, shifted, or cropped. How this is done
 is told in `custom.data.near_duplicates_matching`.
+
+Measured on images of at most 288 pixels a side; pairs were judged by eye:
+
+=====================  ======  =====  ============
+data                   images  pairs  false alarms
+=====================  ======  =====  ============
+BUSI                      647    182             0
+ISIC 2018, random part    600      6             0
+Kvasir-SEG               1000     20             0
+GlaS                      165      0             0
+=====================  ======  =====  ============
+
+Of 60 changed copies hidden among 160 BUSI images, all were found after mirroring, turning, cropping to 90 or 80 % of
+each side, a shift by 15 %, brightness, contrast, gamma 0.5 and 2, noise, JPEG at quality 20, text, or a rotation by 5
+degrees; 51 after cropping to 70 %. Cropping to 60 % and larger rotations are mostly missed. The time grows with the
+square of the number of images; 647 take about 6 seconds of one core, 1000 about 30.
 """
 
 from __future__ import annotations
