@@ -1,6 +1,7 @@
 """Validation curves of runs beside each other, from their `metrics.csv`.
 
-python -m custom.benchmarks.curves RUN [RUN ...] --names "2 + 2 images" "2 labels" --output curves.png
+python -m custom.benchmarks.curves RUN [RUN ...] --names "2 + 2 images" "2 labels" "4 labels" --output curves.png
+python -m custom.benchmarks.curves RUN [RUN ...] --labelled-batches 2 2 4       over the labelled images seen instead
 """
 
 from __future__ import annotations
@@ -32,16 +33,22 @@ def read_curve(run: Path, name: str, stage: str = "segmentation") -> tuple[list[
     return [int(row["step"]) for row in rows], [float(row["value"]) for row in rows]
 
 
-def draw_curves(runs: list[Path], names: list[str], output: Path, metric: str = "dice") -> None:
-    """Write a PNG with one panel a branch and one line a run: validation metric over training steps."""
+def draw_curves(
+    runs: list[Path], names: list[str], output: Path, metric: str = "dice", labelled_batches: list[int] | None = None
+) -> None:
+    """Write a PNG with one panel a branch and one line a run: validation metric over training steps.
+
+    With `labelled_batches`, the number of labelled images in a step of each run, over the labelled images seen.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 3.6), layout="constrained", dpi=110)
     for axes, branch in zip(figure.subplots(1, len(BRANCHES), sharey=True), BRANCHES, strict=True):
-        for run, name in zip(runs, names, strict=True):
-            axes.plot(*read_curve(run, f"validation/{metric}/{branch}"), label=name, linewidth=1.8)
+        for run, name, batch in zip(runs, names, labelled_batches or [1] * len(runs), strict=True):
+            steps, values = read_curve(run, f"validation/{metric}/{branch}")
+            axes.plot([step * batch for step in steps], values, label=name, linewidth=1.8)
         axes.set_title(branch.replace("_", " "))
-        axes.set_xlabel("training steps")
+        axes.set_xlabel("labelled images seen" if labelled_batches else "training steps")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel(f"validation {metric}")
@@ -55,12 +62,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--names", nargs="+")
     parser.add_argument("--metric", default="dice", choices=("dice", "iou", "hd95"))
+    parser.add_argument("--labelled-batches", nargs="+", type=int, metavar="N", help="labelled images in a step, a run")
     parser.add_argument("--output", type=Path, default=Path("curves.png"))
     options = parser.parse_args(arguments)
     names = options.names or [run.name for run in options.runs]
-    if len(names) != len(options.runs):
-        raise InputError(f"--names: give {len(options.runs)} names, one for each run")
-    draw_curves(options.runs, names, options.output, options.metric)
+    for option, given in (("--names", names), ("--labelled-batches", options.labelled_batches or names)):
+        if len(given) != len(options.runs):
+            raise InputError(f"{option}: give {len(options.runs)} values, one for each run")
+    draw_curves(options.runs, names, options.output, options.metric, options.labelled_batches)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,15 @@ def test_curves_of_two_runs_become_one_picture(run, tmp_path):
     assert len(set(picture.getdata())) > 100
 
 
+def test_curves_over_labelled_images_stretch_the_steps(run, tmp_path):
+    pictures = []
+    for batches in (["2", "2"], ["2", "4"]):
+        file = tmp_path / "curves.png"
+        main([str(run), str(run), "--names", "a", "b", "--labelled-batches", *batches, "--output", str(file)])
+        pictures.append(Image.open(file).convert("RGB").tobytes())
+    assert pictures[0] != pictures[1]  # the same run twice: lines part only where the steps count differently
+
+
 def test_mistakes_are_one_line(run, tmp_path):
     with pytest.raises(InputError, match="holds no segmentation/loss"):
         read_curve(run, "loss")
@@ -34,3 +43,5 @@ def test_mistakes_are_one_line(run, tmp_path):
         read_curve(tmp_path / "nowhere", "loss")
     with pytest.raises(InputError, match="one for each run"):
         main([str(run), "--names", "a", "b"])
+    with pytest.raises(InputError, match="--labelled-batches: give 1 values"):
+        main([str(run), "--labelled-batches", "2", "2"])
