@@ -33,7 +33,7 @@ class SegmentationTrainer(SupervisedTrainer):
         consistency_weight: w over time.
         pseudo_labels: hard pseudo-labels, see `PseudoLabels`.
         pseudo: "hard" for L_u as above (release); "soft" for one symmetric Dice between the branches' outputs, with
-            gradients to both (paper Eq. 10).
+            gradients to both (paper Eq. 10); "off" for no L_u: pseudo-labels then serve the mixing alone.
         mixing_start: share of the stage after which mixing begins; 1 switches it off.
         mixing_share: side of the pasted rectangle over the image's side.
         latent_weight: weight of the alignment losses of stage 1 during this stage (0 in the release; the paper's
@@ -58,8 +58,8 @@ class SegmentationTrainer(SupervisedTrainer):
         **kwargs: Any,
     ) -> None:
         super().__init__(decollate=False, **kwargs)
-        if pseudo not in ("hard", "soft"):
-            raise InputError(f"pseudo {pseudo!r}: choose 'hard' or 'soft'")
+        if pseudo not in ("hard", "soft", "off"):
+            raise InputError(f"pseudo {pseudo!r}: choose 'hard', 'soft' or 'off'")
         self.consistency_weight = consistency_weight
         self.pseudo_labels = pseudo_labels
         self.pseudo = pseudo
@@ -94,7 +94,7 @@ class SegmentationTrainer(SupervisedTrainer):
                 terms["consistency_image_branch"] = dice(u_v, pseudo_r)
                 terms["consistency_mask_branch"] = dice(u_r, pseudo_v)
                 loss = loss + weight * (terms["consistency_image_branch"] + terms["consistency_mask_branch"])
-            else:
+            elif engine.pseudo == "soft":
                 terms["consistency"] = dice(u_v, u_r)
                 loss = loss + weight * terms["consistency"]
             terms["pseudo_label_foreground"] = ((pseudo_v > 0).float().mean() + (pseudo_r > 0).float().mean()) / 2

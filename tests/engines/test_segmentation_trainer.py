@@ -129,7 +129,7 @@ def losses_by_hand(network, batch, *, pseudo="hard", mixing=False, latent_weight
         if pseudo == "hard":
             terms["consistency_image_branch"] = dice_by_hand(u_v, pl_r, classes)
             terms["consistency_mask_branch"] = dice_by_hand(u_r, pl_v, classes)
-        else:
+        elif pseudo == "soft":
             terms["consistency"] = dice_by_hand(u_v, u_r, classes)
     if latent_weight:
         z_g = network.first_stage.encode(2 * y.expand(-1, 3, -1, -1) / (classes - 1) - 1).mean
@@ -157,6 +157,7 @@ CASES = {
     "soft": ({}, {"pseudo": "soft"}, {}),
     "mixing": ({}, {"mixing": True}, {}),
     "soft with mixing": ({}, {"pseudo": "soft", "mixing": True}, {}),
+    "mixing alone": ({}, {"pseudo": "off", "mixing": True}, {}),
     "latent losses": ({}, {"latent_weight": 0.5}, {}),
     "labels only": ({"unlabelled": 0}, {}, {"mixing_start": 0.0}),
     "more labelled": ({"labelled": 3, "unlabelled": 1}, {"mixing": True}, {}),
@@ -248,7 +249,7 @@ def test_mixing_share_sets_the_size_of_the_rectangle(monkeypatch):
 
 
 def test_unknown_kind_of_pseudo_labels_names_the_choices():
-    with pytest.raises(InputError, match="pseudo 'firm': choose 'hard' or 'soft'"):
+    with pytest.raises(InputError, match="pseudo 'firm': choose 'hard', 'soft' or 'off'"):
         make_trainer(Painter(), [make_batch()], pseudo="firm")
 
 
