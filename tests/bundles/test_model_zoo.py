@@ -37,6 +37,11 @@ def test_metadata_without_a_required_key_is_refused(key, tmp_path):
         verify({name: value for name, value in METADATA.items() if name != key}, tmp_path)
 
 
+def test_optional_packages_are_refused_because_monai_takes_them_for_the_required_ones(tmp_path):
+    with pytest.raises(ValueError, match="optional_packages_version"):
+        verify({**METADATA, "optional_packages_version": {"mlflow": "3.17.2"}}, tmp_path)
+
+
 def test_the_metadata_describes_shapes_in_integers_because_the_zoo_takes_every_other_one_as_one_pixel():
     for tensors in METADATA["network_data_format"].values():
         assert all(isinstance(length, int) for tensor in tensors.values() for length in tensor["spatial_shape"])
@@ -48,7 +53,7 @@ def test_the_version_is_in_the_changelog():
 
 def test_the_packages_are_those_the_code_imports_at_the_versions_of_the_requirements():
     requirements = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
-    packages = {**METADATA["required_packages_version"], **METADATA["optional_packages_version"]}
+    packages = METADATA["required_packages_version"]
     own = {f"{name}_version": requirements[package] for name, package in zip(
         ("monai", "pytorch", "numpy"), ("monai", "torch", "numpy"), strict=True)}  # fmt: skip
     assert {key: METADATA[key] for key in own} == own
