@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from types import TracebackType
 
 __all__ = ["InputError", "find_input_error", "show_input_errors_in_one_line"]
+
+
+SECONDS_FOR_THE_FIRST_PROCESS = 3.0  # to say what is wrong, before the others end
 
 
 class InputError(ValueError):
@@ -24,6 +29,9 @@ def show_input_errors_in_one_line() -> None:
 
     Every other error keeps its traceback. Nothing changes for code that catches the error, so a server which
     hosts the bundle still sees an exception.
+
+    Under torchrun the same mistake usually stops every process. All but the first hold their tongue for a moment, in
+    which the first says it and torchrun ends them.
     """
     previous = sys.excepthook
 
@@ -32,6 +40,8 @@ def show_input_errors_in_one_line() -> None:
         if found is None:
             previous(kind, error, traceback)
         else:
+            if int(os.environ.get("RANK", 0)) > 0:
+                time.sleep(SECONDS_FOR_THE_FIRST_PROCESS)
             print(f"error: {found}", file=sys.stderr)
 
     sys.excepthook = hook

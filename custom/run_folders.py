@@ -16,19 +16,27 @@ from monai.bundle import run as bundle_run
 
 from custom.errors import InputError, show_input_errors_in_one_line
 from custom.files import write_whole
+from custom.processes import on_first_process, refuse_strangers
 
 __all__ = ["check_command_line", "start", "run_folder"]
+
+
+MONAI_EXPRESSIONS = ("initialize", "run", "finalize")  # which `monai.bundle run` evaluates of itself
 
 
 def run_folder(runs_dir: str | os.PathLike, run_name: str, resume: bool = False) -> str:
     """Folder of a run: `runs_dir/run_name`, with -2, -3, ... appended where that name is taken.
 
-    With `resume` the newest folder of the name, so that the same command with `--resume true` goes on.
+    With `resume` the newest folder of the name, so that the same command with `--resume true` goes on. Under several
+    processes the first one chooses for all.
 
     Raises:
         InputError: there is nothing to resume.
     """
-    runs_dir = Path(runs_dir)
+    return on_first_process(_choose_folder, Path(runs_dir), run_name, resume)
+
+
+def _choose_folder(runs_dir: Path, run_name: str, resume: bool) -> str:
     pattern = re.compile(re.escape(run_name) + r"(?:-(\d+))?$")
     numbers = {}
     for entry in runs_dir.iterdir() if runs_dir.is_dir() else ():
@@ -49,11 +57,15 @@ def start(output_dir: str | os.PathLike) -> None:
     Writes `config.json`, the configuration with all overlays and overrides, into the folder.
 
     Raises:
-        InputError: a mistyped key, or a folder that cannot be written.
+        InputError: a mistyped key, a folder that cannot be written, or several processes without the overlay for them.
     """
     show_input_errors_in_one_line()
+    refuse_strangers()
+    on_first_process(_start, Path(output_dir))
+
+
+def _start(folder: Path) -> None:
     check_command_line()
-    folder = Path(output_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "config.json", json.dumps(_running_configuration(), indent=1, default=str).encode())
@@ -109,7 +121,8 @@ def check_command_line(arguments: list[str] | None = None) -> None:
     for file in files[1:]:
         for key in ConfigParser.load_config_file(file):
             root = re.split(r"#|::", key.lstrip("+"))[0]
-            if root not in base and root not in referenced and not root.startswith("_"):
+            is_known = root in base or root in referenced or root in MONAI_EXPRESSIONS or root.startswith("_")
+            if not is_known:
                 raise InputError(f"{file}: unknown key {root!r}{_nearest(root, known)}")
     for key in options:
         if key not in own and key not in merged:

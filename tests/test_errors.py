@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from custom import errors
-from custom.errors import InputError, find_input_error
+from custom.errors import InputError, find_input_error, show_input_errors_in_one_line
 
 # The file is loaded by itself: importing the package would cost every process the import of torch.
 LOAD = f"""
@@ -80,3 +80,15 @@ def test_an_input_error_is_its_own_finding():
 @pytest.mark.parametrize("error", [None, ValueError("plain")])
 def test_nothing_is_found_where_there_is_no_input_error(error):
     assert find_input_error(error) is None
+
+
+def test_all_processes_but_the_first_wait_with_their_message(monkeypatch, capsys):
+    waited = []
+    monkeypatch.setattr("custom.errors.time.sleep", waited.append)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    show_input_errors_in_one_line()
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        sys.excepthook(InputError, InputError(f"from {rank}"), None)
+    assert waited == [3.0]
+    assert capsys.readouterr().err == "error: from 0\nerror: from 1\n"

@@ -215,3 +215,7 @@ def test_start_makes_input_errors_one_line(tmp_path):
     before = sys.excepthook
     start(tmp_path)
     assert sys.excepthook is not before
+
+
+def test_an_overlay_may_bring_what_monai_evaluates_of_itself(base, tmp_path):
+    check_overlay(base, tmp_path, {"initialize": [], "finalize": ["$print('done')"]})

@@ -30,7 +30,7 @@ def load_datalist(
 
         {"training": [{"image": "images/1.png", "label": "masks/1.png"}, {"image": "images/2.png"}, ...],
          "validation": [{"image": ..., "label": ...}, ...],
-         "test": [...],                                          optional, labels optional
+         "test": [{"image": ..., "label": ..., "set": "CVC-300"}, ...],     optional, labels and sets optional
          "labelled_subsets": {"5%": ["images/1.png", ...], "10%": [...]}}      optional, each within the next larger
 
     MONAI's own reader is not used because it neither checks the entries nor keeps paths inside `dataset_dir`.
@@ -45,7 +45,8 @@ def load_datalist(
 
     Returns:
         The items of "labelled", "unlabelled", "validation" and "test", with absolute paths under "image" and "label".
-        Items of "unlabelled" have no "label", so that a mask which counts as missing cannot be opened by mistake.
+        Items of "unlabelled" have no "label", so that a mask which counts as missing cannot be opened by mistake. Test
+        items keep the name of their "set", if all have one, for scores of each set.
 
     Raises:
         InputError: the file, the folder, an entry or `labelled` is wrong.
@@ -68,7 +69,7 @@ def load_datalist(
         "labelled": [by_image[image] for image in order[:count]],
         "unlabelled": unlabelled,
         "validation": _entries(content, "validation", datalist, dataset_dir, needs_label=True),
-        "test": _entries(content, "test", datalist, dataset_dir) if "test" in content else [],
+        "test": _test_entries(content, datalist, dataset_dir) if "test" in content else [],
     }
 
 
@@ -109,6 +110,14 @@ def _entries(
         items.append({name: _absolute(paths[name], dataset_dir, where) for name in used})
     _require_distinct([item["image"] for item in items], f'{datalist}: "{key}"')
     return items
+
+
+def _test_entries(content: dict[str, Any], datalist: Path, dataset_dir: Path) -> list[dict[str, str]]:
+    """Test items with the names of their sets: given for all of them or for none, so that batches have equal keys."""
+    items = _entries(content, "test", datalist, dataset_dir)
+    if not all(isinstance(entry, dict) and entry.get("set") for entry in content["test"]):
+        return items
+    return [item | {"set": str(entry["set"])} for item, entry in zip(items, content["test"], strict=True)]
 
 
 def _absolute(path: Any, dataset_dir: Path, where: str) -> str:

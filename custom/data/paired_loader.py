@@ -34,14 +34,21 @@ class PairedLoader:
     resumed at an epoch sees the batches of an uninterrupted one, if `set_epoch` is called before each epoch. Nothing is
     drawn before the first batch is asked for, since Ignite takes the iterator before it announces the epoch.
 
+    Under several processes each makes a loader with its rank, and the sizes are those of one process: the global batch
+    is `world_size` times as large. It is the batch that a single process with sizes so large would get, dealt out like
+    cards, so no image goes to two processes. Random transforms differ from process to process. Where there are fewer
+    images than processes, an image does go to several of them at once, which is said.
+
     Args:
         labelled: data whose items have "image" and "label".
         unlabelled: data whose items have "image"; None or empty trains on labels only.
-        labelled_batch_size: labelled images a batch; fewer if there are fewer.
-        unlabelled_batch_size: unlabelled images a batch; fewer if there are fewer.
+        labelled_batch_size: labelled images a batch of one process; fewer if there are fewer.
+        unlabelled_batch_size: unlabelled images a batch of one process; fewer if there are fewer.
         seed: non-negative number.
         num_workers: processes which load each of the two streams; 0 loads in the calling process.
         pin_memory: put batches into memory from which copying to a GPU is fast.
+        rank: number of this process, from 0.
+        world_size: number of processes.
 
     Attributes:
         labelled_batch_size, unlabelled_batch_size: the sizes in use.
@@ -59,6 +66,8 @@ class PairedLoader:
         seed: int = 0,
         num_workers: int = 0,
         pin_memory: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         if len(labelled) == 0:
             raise InputError("training needs at least one labelled image; add labels to the datalist")
@@ -69,12 +78,22 @@ class PairedLoader:
             )
         self.labelled = labelled
         self.unlabelled = [] if unlabelled is None else unlabelled
-        self.labelled_batch_size = min(labelled_batch_size, len(self.labelled))
-        self.unlabelled_batch_size = min(unlabelled_batch_size, len(self.unlabelled))
+        self.rank = rank
+        self.world_size = world_size
+        self.labelled_batch_size = self._fitting_size(labelled_batch_size, len(self.labelled))
+        self.unlabelled_batch_size = self._fitting_size(unlabelled_batch_size, len(self.unlabelled))
         self.seed = seed
         self.num_workers = num_workers
         self.pin_memory = pin_memory
         self.epoch = 0
+        if rank == 0:
+            self._warn_of_few_images(labelled_batch_size, unlabelled_batch_size)
+
+    def _fitting_size(self, batch_size: int, images: int) -> int:
+        """Images a batch of one process: as asked for, or as many as there are for each process, but at least one."""
+        return min(batch_size, max(images // self.world_size, 1)) if images else 0
+
+    def _warn_of_few_images(self, labelled_batch_size: int, unlabelled_batch_size: int) -> None:
         has_unlabelled = len(self.unlabelled) > 0
         if self.labelled_batch_size < labelled_batch_size or (
             has_unlabelled and self.unlabelled_batch_size < unlabelled_batch_size
@@ -86,10 +105,21 @@ class PairedLoader:
                 self.labelled_batch_size,
                 self.unlabelled_batch_size,
             )
+        for kind, images, used in (
+            ("labelled", len(self.labelled), True),
+            ("unlabelled", len(self.unlabelled), self.unlabelled_batch_size > 0),
+        ):
+            if used and images < self.world_size:
+                logger.warning(
+                    "Fewer %s images (%d) than processes (%d): some processes take the same image at once",
+                    kind,
+                    images,
+                    self.world_size,
+                )
 
     def __len__(self) -> int:
-        """Batches an epoch."""
-        return len(self.labelled) // self.labelled_batch_size
+        """Batches an epoch, the same in every process."""
+        return max(len(self.labelled) // (self.world_size * self.labelled_batch_size), 1)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch (0 or more) whose batches iterating yields, from the next first batch on."""
@@ -105,10 +135,13 @@ class PairedLoader:
     def _loader(self, dataset: Dataset, batch_size: int, keys: Sequence[str], stream: int) -> DataLoader:
         """The loader of one epoch and stream: a new one every time, since MONAI seeds transforms as a loader starts."""
         generator = torch.Generator().manual_seed(_mixed_seed(self.seed, self.epoch, stream))
+        batches = _random_batches(len(dataset), self.world_size * batch_size, len(self), generator)
+        if self.rank > 0:  # the order is the same in every process, the transforms are not
+            generator.manual_seed(_mixed_seed(self.seed, self.epoch, stream, self.rank))
         return DataLoader(
             dataset,
             num_workers=self.num_workers,
-            batch_sampler=_random_batches(len(dataset), batch_size, len(self), generator),
+            batch_sampler=[batch[self.rank :: self.world_size] for batch in batches],
             collate_fn=partial(_collate, keys=keys),
             generator=generator,
             pin_memory=self.pin_memory,

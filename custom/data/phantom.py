@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,9 +21,10 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
 from scipy.special import expit
 
+from custom.data import phantom_colonoscopy, phantom_dermoscopy, phantom_histology
 from custom.errors import InputError, show_input_errors_in_one_line
 
-__all__ = ["DIFFICULTY", "Difficulty", "draw_ultrasound_phantom", "write_phantom_dataset"]
+__all__ = ["DIFFICULTY", "MODALITIES", "Difficulty", "draw_ultrasound_phantom", "write_phantom_dataset"]
 
 Field = NDArray[np.floating]
 Range = tuple[float, float]
@@ -36,28 +37,34 @@ class Difficulty:
     A data set records these values, so that changing one of them has the set made anew.
     """
 
-    lesion_area: Range = (0.02, 0.25)  # share of the picture, log-uniform
+    lesion_area: Range = (0.04, 0.25)  # share of the picture, log-uniform
     two_lesions_share: float = 0.10
     malignant_share: float = 0.40
-    lesion_contrast_db: Range = (-18.0, -7.0)
-    isoechoic_share: float = 0.15
+    lesion_contrast_db: Range = (-20.0, -11.0)
+    isoechoic_share: float = 0.0
     isoechoic_contrast_db: Range = (-6.5, -3.5)
     posterior_sign_share: float = 0.65  # benign: enhancement; malignant: shadow
     fat_lobules: tuple[int, int] = (2, 6)  # counts include both ends
     vessels: tuple[int, int] = (1, 5)
-    shadow_columns: tuple[int, int] = (0, 3)
-    distractor_contrast_db: Range = (-15.0, -4.0)
-    poor_contact_share: float = 0.50
+    shadow_columns: tuple[int, int] = (0, 1)
+    distractor_contrast_db: Range = (-9.0, -3.0)
+    poor_contact_share: float = 0.25
     dark_corner_share: float = 0.25
     depth_loss_db: Range = (2.0, 18.0)
-    speckle_looks: tuple[int, int] = (2, 6)  # pictures compounded into one: fewer are noisier
+    speckle_looks: tuple[int, int] = (4, 8)  # pictures compounded into one: fewer are noisier
     gain_db: Range = (-14.0, -1.0)
     dynamic_range_db: Range = (40.0, 60.0)
 
 
 DIFFICULTY = Difficulty()
 
-DATASET_NAME = "Ultrasound phantoms"
+# What each modality's pictures show, for the datalist.
+MODALITIES = {
+    "ultrasound": "Synthetic breast ultrasound with one or two lesions in each picture",
+    "colonoscopy": "Synthetic colonoscopy with one or two polyps in each picture",
+    "dermoscopy": "Synthetic dermoscopy with one lesion in each picture",
+    "histology": "Synthetic H&E-stained tissue with tumour regions in each picture",
+}
 SMALLEST_SIZE = 32
 
 _SPLITS = ("training", "validation", "test")
@@ -318,6 +325,22 @@ def _log_compress(decibels: Field, rng: np.random.Generator) -> Field:
 
 # Data set
 
+DrawPhantom = Callable[[int, np.random.Generator], tuple[NDArray[np.uint8], NDArray[np.uint8]]]
+
+
+def _drawing(modality: str) -> tuple[DrawPhantom, object]:
+    """The modality's draw function and difficulty."""
+    return {
+        "ultrasound": (draw_ultrasound_phantom, DIFFICULTY),
+        "colonoscopy": (phantom_colonoscopy.draw_colonoscopy_phantom, phantom_colonoscopy.DIFFICULTY),
+        "dermoscopy": (phantom_dermoscopy.draw_dermoscopy_phantom, phantom_dermoscopy.DIFFICULTY),
+        "histology": (phantom_histology.draw_histology_phantom, phantom_histology.DIFFICULTY),
+    }[modality]
+
+
+def _dataset_name(modality: str) -> str:
+    return f"{modality.capitalize()} phantoms"
+
 
 def write_phantom_dataset(
     output_dir: str | os.PathLike[str],
@@ -327,12 +350,14 @@ def write_phantom_dataset(
     test: int = 60,
     image_size: int = 64,
     seed: int = 0,
+    modality: str = "ultrasound",
 ) -> Path:
     """Write phantoms as `images/NNNN.png`, `masks/NNNN.png` (none for unlabelled ones) and `datalist.json`.
 
     Paths in the datalist are relative to it. Its "training" list starts with the labelled items; "num_classes" counts
-    the background; masks hold 0 and 255. Each phantom depends only on `seed`, `image_size`, its split and its place
-    there: the test set is the same whatever the other counts, and labelling more training images changes none of them.
+    the background; masks hold 0 and 255. `modality` is one of `MODALITIES`: ultrasound pictures are grey, all others
+    RGB. Each phantom depends only on `modality`, `seed`, `image_size`, its split and its place there: the test set is
+    the same whatever the other counts, and labelling more training images changes none of them.
 
     The datalist is written last and records what it was made with, so a second call with the same arguments does
     nothing, while after other arguments, or an unfinished set, it is made anew.
@@ -345,13 +370,14 @@ def write_phantom_dataset(
             written to.
     """
     counts = {"labelled": labelled, "unlabelled": unlabelled, "validation": validation, "test": test}
-    _check_arguments(counts, image_size, seed)
+    _check_arguments(counts, image_size, seed, modality)
     folder = Path(output_dir)
     datalist_path = folder / "datalist.json"
-    made_with = {**counts, "image_size": image_size, "difficulty": asdict(DIFFICULTY)}
+    draw, difficulty = _drawing(modality)
+    made_with = {**counts, "image_size": image_size, "difficulty": asdict(difficulty)}
     datalist = {
-        "name": DATASET_NAME,
-        "description": "Synthetic breast ultrasound with one or two lesions in each picture; no patient data",
+        "name": _dataset_name(modality),
+        "description": f"{MODALITIES[modality]}; no patient data",
         "num_classes": 2,
         "seed": seed,
         "made_with": json.loads(json.dumps(made_with)),  # as it will be read back: JSON turns tuples into lists
@@ -363,7 +389,7 @@ def write_phantom_dataset(
             return datalist_path
         if earlier is not None:
             _remove_earlier_set(folder, datalist_path)
-        _write_pictures(folder, datalist, image_size, seed)
+        _write_pictures(folder, datalist, draw, image_size, seed)
         unfinished = datalist_path.with_suffix(".json.part")
         unfinished.write_text(json.dumps(datalist, indent=2) + "\n", encoding="utf-8")
         os.replace(unfinished, datalist_path)
@@ -374,7 +400,9 @@ def write_phantom_dataset(
     return datalist_path
 
 
-def _check_arguments(counts: dict[str, int], image_size: int, seed: int) -> None:
+def _check_arguments(counts: dict[str, int], image_size: int, seed: int, modality: str) -> None:
+    if modality not in MODALITIES:
+        raise InputError(f"modality is {modality!r}: give one of {', '.join(MODALITIES)}")
     for name, least in {"labelled": 1, "unlabelled": 0, "validation": 0, "test": 0}.items():
         if counts[name] < least:
             raise InputError(f"{name} is {counts[name]}: give at least {least}")
@@ -405,7 +433,7 @@ def _read_earlier_datalist(path: Path) -> dict | None:
         earlier = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         earlier = None
-    if not isinstance(earlier, dict) or earlier.get("name") != DATASET_NAME:
+    if not isinstance(earlier, dict) or earlier.get("name") not in map(_dataset_name, MODALITIES):
         raise InputError(f"{path} is not a datalist of phantoms: name another output folder or move that file away")
     return earlier
 
@@ -422,13 +450,13 @@ def _remove_earlier_set(folder: Path, datalist_path: Path) -> None:
             picture.unlink()
 
 
-def _write_pictures(folder: Path, datalist: dict, image_size: int, seed: int) -> None:
+def _write_pictures(folder: Path, datalist: dict, draw: DrawPhantom, image_size: int, seed: int) -> None:
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for split_number, split in enumerate(_SPLITS):
         for place, item in enumerate(datalist[split]):
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(split_number, place)))
-            image, mask = draw_ultrasound_phantom(image_size, rng)
+            image, mask = draw(image_size, rng)
             Image.fromarray(image).save(folder / item["image"])
             if "label" in item:
                 Image.fromarray(mask).save(folder / item["label"])
@@ -445,6 +473,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--test", type=int, default=60, help="test pictures (default: %(default)s)")
     parser.add_argument("--image-size", type=int, default=64, help="side in pixels (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same set (default: %(default)s)")
+    parser.add_argument("--modality", choices=MODALITIES, default="ultrasound", help="(default: %(default)s)")
     options = vars(parser.parse_args(arguments))
     print(write_phantom_dataset(options.pop("output"), **options))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 from monai.engines import Evaluator, Trainer
 
 from custom.checkpoints import load_trained_weights, save_model
@@ -21,8 +22,9 @@ from custom.handlers import (
     StageCheckpoint,
     TrackingHandler,
     attach_progress,
-    format_table,
+    format_summary,
 )
+from custom.processes import on_first_process
 
 __all__ = ["Stage", "TrainingRun"]
 
@@ -51,6 +53,8 @@ class TrainingRun:
 
     Each stage starts from the best weights of the one before. After the last one the best weights become `model.pt`,
     the test images are evaluated, and a closing summary tells where everything lies.
+
+    Under several processes each has a run of its own in the same folder, and only the first one writes and prints.
 
     Args:
         output_dir: folder of the run; everything is written below it.
@@ -81,7 +85,7 @@ class TrainingRun:
         self.output_dir = Path(output_dir)
         self.stages = stages
         self.tracker = tracker
-        self.params = params or {}
+        self.params = {**(params or {}), **_batches_of_all_processes(stages)}
         self.resume = resume
         self.seed = seed
         self.initial_weights = initial_weights
@@ -111,11 +115,12 @@ class TrainingRun:
         if self.resume and self.finished_file.is_file():
             finished = json.loads(self.finished_file.read_text())
             if finished["stages"] == stages:
-                print(f"{self.output_dir} is finished; nothing to do")
+                if idist.get_rank() == 0:
+                    print(f"{self.output_dir} is finished; nothing to do")
                 return finished["summary"]
         with self.tracker:
             config = self.output_dir / "config.json"  # written by the command line
-            self.tracker.start(self.params, config if config.is_file() else None)
+            on_first_process(self.tracker.start, self.params, config if config.is_file() else None)
             previous = None
             for name in stages:
                 self._run_stage(name, previous)
@@ -123,13 +128,15 @@ class TrainingRun:
             checkpoint = self.checkpoints[stages[-1]]
             checkpoint.load_best()
             network = checkpoint.trainer.network
-            self.save(network, self.output_dir)
+            on_first_process(self.save, network, self.output_dir)
             summary = self._evaluate(stages[-1])
-            write_whole(self.finished_file, json.dumps({"stages": stages, "summary": summary}, indent=1).encode())
+            finished = json.dumps({"stages": stages, "summary": summary}, indent=1).encode()
+            on_first_process(write_whole, self.finished_file, finished)
             for path in (self.output_dir / "model.pt", self.output_dir / "evaluation" / "summary.json"):
                 if path.is_file():
                     self.tracker.log_artifact(path, "results")
-        self._print_summary(summary)
+        if idist.get_rank() == 0:
+            self._print_summary(summary)
         return summary
 
     def _run_stage(self, name: str, previous: str | None) -> None:
@@ -181,7 +188,7 @@ class TrainingRun:
     def _print_summary(self, summary: dict[str, Any]) -> None:
         lines = [""]
         if summary:
-            lines += [f"test images: {summary['images']}", format_table(summary["branches"]), ""]
+            lines += [f"test images: {summary['images']}", format_summary(summary), ""]
         lines.append(f"run:         {self.output_dir}")
         for label, name in (
             ("model", "model.pt"),
@@ -194,3 +201,19 @@ class TrainingRun:
             if (self.output_dir / name).exists():
                 lines.append(f"{label + ':':12s} {self.output_dir / name}")
         print("\n".join(lines))
+
+
+def _batches_of_all_processes(stages: dict[str, Stage]) -> dict[str, str]:
+    """What a step means under several processes, to be recorded and logged; empty for one process."""
+    processes = idist.get_world_size()
+    if processes == 1:
+        return {}
+    params = {}
+    for name, stage in stages.items():
+        loader = stage.trainer.data_loader
+        labelled, unlabelled = loader.labelled_batch_size, loader.unlabelled_batch_size
+        images = processes * (labelled + unlabelled)
+        batch = f"{processes} x ({labelled} labelled + {unlabelled} unlabelled) = {images} images"
+        logger.info("%s: a step of all processes takes %s", name, batch)
+        params[f"{name}_global_batch"] = batch
+    return params

@@ -30,7 +30,7 @@ from custom.metrics.hausdorff import compute_hausdorff_distance_95
 from custom.metrics.release import release_scores
 from custom.networks.label_codec import LabelCodec
 
-__all__ = ["EvaluationReport", "format_table", "score_image"]
+__all__ = ["EvaluationReport", "format_summary", "format_table", "score_image"]
 
 CONFIDENCE = 0.95
 TILE_SIZE = 160
@@ -41,11 +41,12 @@ class EvaluationReport:
 
     Attach it to a MONAI `SupervisedEvaluator` with `decollate=True`, whose output items hold "image" [3, W, H] in
     [0, 1], "label" [1, W, H] with class indices, and "pred" [branches, W, H] with soft ordinal values in [0, K - 1].
-    Written to `output_dir`, each file whole or not at all:
+    Batch items may tell the "set" they belong to. Written to `output_dir`, each file whole or not at all:
 
     * `per_image.csv`: one line an image, see `score_image` for the columns. Dice, IoU and shares are in [0, 1], HD95
       in pixels; a score that the image does not have is "nan".
     * `summary.json`: mean, standard deviation, median and bootstrap interval of each column, with the given details.
+      Where items name their "set", the branches' statistics of each set besides.
     * `cases.png`: the best, median and worst images by the Dice of the first branch.
 
     Under several processes every process attaches it; the scores are gathered and the first process writes. Images
@@ -117,7 +118,7 @@ class EvaluationReport:
             InputError: when an image has no label, when its label holds other values than class indices, or when
                 `branches` does not name all predictions.
         """
-        for item in engine.state.output:
+        for entry, item in zip(engine.state.batch, engine.state.output, strict=True):
             file = _file_of(item["image"]) or self._next_number()
             if item.get("label") is None:
                 raise InputError(f"{file} has no label, so it cannot be scored: evaluate on labelled images only")
@@ -128,7 +129,8 @@ class EvaluationReport:
             except InputError as error:
                 raise InputError(f"{file}: {error}") from error
             labels = torch.cat([truth[None], LabelCodec.harden(predictions)])
-            self._cases.append(_Case.keep({"file": file, **scores}, item["image"], labels))
+            known = {"file": file} | ({"set": entry["set"]} if "set" in entry else {})
+            self._cases.append(_Case.keep(known | scores, item["image"], labels))
 
     def finish(self, engine: Engine) -> None:
         """Summarise, and write the files on the first process.
@@ -159,14 +161,26 @@ class EvaluationReport:
             "num_classes": self.num_classes,
             "confidence": CONFIDENCE,
             "hd95_of_one_empty_side": self.empty,
-            "branches": {branch: _summarise_group(self.rows, branch) for branch in self.branches},
+            "branches": self._summarise_branches(self.rows),
             "truth": _summarise_group(self.rows, "truth"),
         }
+        if "set" in self.rows[0]:
+            sets = {name: [row for row in self.rows if row["set"] == name] for name in self._sets()}
+            summary["sets"] = {
+                name: {"images": len(rows), "branches": self._summarise_branches(rows)} for name, rows in sets.items()
+            }
         if "disagreement" in self.rows[0]:
             summary["disagreement"] = _describe([row["disagreement"] for row in self.rows])
         if self.num_classes == 2:
             summary["release"] = _summarise_group(self.rows, "release")
         return summary
+
+    def _summarise_branches(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        return {branch: _summarise_group(rows, branch) for branch in self.branches}
+
+    def _sets(self) -> list[str]:
+        """Names of the sets, in the order of their first images."""
+        return list(dict.fromkeys(row["set"] for row in self.rows))
 
     def _draw_cases(self, cases: Sequence[_Case]) -> Image.Image:
         dice_column = f"{self.branches[0]}.dice"
@@ -246,6 +260,18 @@ def score_image(
         release = release_scores(labels[0].T, truth.T)  # from [W, H] to rows of the picture
         scores.update({f"release.{name}": value for name, value in release.items()})
     return scores
+
+
+def format_summary(summary: Mapping[str, Any]) -> str:
+    """A text table of a summary: every branch, then the first branch's scores of each set and of each class."""
+    rows = dict(summary["branches"])
+    prediction, scores = next(iter(rows.items()))
+    for name, part in summary.get("sets", {}).items():
+        rows[f"{prediction}, {name} ({part['images']} images)"] = part["branches"][prediction]
+    if summary["num_classes"] > 2:
+        for number in range(1, summary["num_classes"]):
+            rows[f"{prediction}, class {number}"] = {m: scores[f"{m}_class_{number}"] for m in ("dice", "iou", "hd95")}
+    return format_table(rows)
 
 
 def format_table(rows: Mapping[str, Mapping[str, Any]]) -> str:

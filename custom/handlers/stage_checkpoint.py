@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 from ignite.engine import Events
 from ignite.utils import manual_seed
 from monai.engines import Evaluator, Trainer
@@ -12,6 +13,7 @@ from torch import nn
 
 from custom.checkpoints import load_checkpoint, save_atomically
 from custom.errors import InputError
+from custom.processes import on_first_process
 
 __all__ = ["StageCheckpoint"]
 
@@ -22,6 +24,9 @@ class StageCheckpoint:
     Nothing random is saved: every random number of epoch e follows from (seed, e), which the handler sets when the
     epoch starts. A run resumed after epoch e - 1 therefore equals an uninterrupted one bit for bit on the CPU.
     Attach it after every other handler, so that an epoch's validation and schedule steps are in the file.
+
+    Under several processes the first one saves and all of them restore from its files. Random numbers of the network
+    and of the mixing differ from process to process.
 
     Args:
         directory: folder of the files `<stage>_checkpoint.pt` and `<stage>_best.pt`.
@@ -98,11 +103,14 @@ class StageCheckpoint:
 
     def _seed_epoch(self) -> None:
         epoch = self.trainer.state.epoch
-        manual_seed((self.seed * 1_000_003 + epoch) % 2**32)
+        manual_seed((self.seed * 1_000_003 + epoch + idist.get_rank() * 2_654_435_761) % 2**32)
         if hasattr(self.trainer.data_loader, "set_epoch"):
             self.trainer.data_loader.set_epoch(epoch)
 
     def _save(self) -> None:
+        on_first_process(self._write)
+
+    def _write(self) -> None:
         state = self.trainer.state
         best = (-1.0, -1) if self.evaluator is None else self._best()
         if self.evaluator is None or best[1] == state.epoch or (self.finished and best[1] == -1):

@@ -296,7 +296,7 @@ class TrackingHandler:
     """Ignite handler that writes one stage's figures to the tracker's table and MLflow run.
 
     Figures are called `<prefix>/<name>` in MLflow; in the table `prefix` is the stage. Their step is the trainer's
-    iteration. Under several processes the first one writes.
+    iteration. Under several processes the first one writes, and losses are those of its share of the batch.
 
     * every `interval` iterations and at the end of an epoch: the mean of each scalar of the trainer's output since
       the figures before, and `learning_rate/<optimiser>`;
@@ -359,7 +359,8 @@ class TrackingHandler:
     def _log_epoch(self, trainer: Engine) -> None:
         self._log_window(trainer)
         seconds = trainer.state.times[Events.EPOCH_COMPLETED.name]
-        figures = {"epoch_seconds": seconds, "images_per_second": self._images / max(seconds, 1e-9)}
+        images = self._images * idist.get_world_size()  # all processes have batches of one size
+        figures = {"epoch_seconds": seconds, "images_per_second": images / max(seconds, 1e-9)}
         self._log(figures | _peak_memory(getattr(trainer.state, "device", None)), trainer)
 
     def _log_validation(self, evaluator: Engine, trainer: Engine) -> None:

@@ -14,7 +14,7 @@ SMALL = {
     "phantom_test": 3,
     "image_size": 32,
     "width": 4,
-    "network_def#mapper_width": 8,
+    "mapper_width": 8,
     "alignment_epochs": 1,
     "alignment_val_interval": 1,
     "segmentation_epochs": 1,

@@ -117,6 +117,12 @@ def test_test_images_are_optional_and_need_no_label(load):
     assert load(content)["test"] == []
 
 
+def test_test_images_keep_the_names_of_their_sets_if_all_have_one(load):
+    named = [pair(30) | {"set": "one"}, pair(31) | {"set": "two"}]
+    assert [item["set"] for item in load(listing(test=named))["test"]] == ["one", "two"]
+    assert [sorted(item) for item in load(listing(test=[*named, pair(32)]))["test"]] == [["image", "label"]] * 3
+
+
 def test_an_absolute_path_inside_the_folder_is_fine(load):
     inside = str(load.folder / "images" / "0.png")
     assert load(listing(training=[pair(1), {"image": inside}]))["unlabelled"] == [{"image": inside}]

@@ -203,3 +203,49 @@ def test_an_epoch_never_reads_the_masks_of_unlabelled_images(tmp_path, ruin):
     paired = PairedLoader(Dataset(splits["labelled"], transforms), Dataset(splits["unlabelled"], transforms), 1, 2)
     shapes = [(*(batch["labelled"][key].shape for key in keys), batch["unlabelled"]["image"].shape) for batch in paired]
     assert shapes == [((1, 3, 8, 8), (1, 1, 8, 8), (2, 3, 8, 8))] * 2
+
+
+@pytest.mark.parametrize("stream", ["labelled", "unlabelled"])
+def test_processes_share_out_the_batches_of_one_process_with_larger_ones(stream):
+    whole = loader(labelled=13, unlabelled=7, labelled_batch_size=4, unlabelled_batch_size=6, seed=3)
+    parts = [loader(labelled=13, unlabelled=7, seed=3, rank=rank, world_size=2) for rank in range(2)]
+    for paired in (whole, *parts):
+        paired.set_epoch(2)
+    assert [len(paired) for paired in parts] == [len(whole)] * 2 == [3, 3]
+    for batch, first, second in zip(whole, *parts, strict=True):
+        assert len(numbers([first], stream)) == len(numbers([second], stream)) == (2 if stream == "labelled" else 3)
+        assert sorted(numbers([first, second], stream)) == sorted(numbers([batch], stream))
+    labelled = [set(numbers(paired, "labelled")) for paired in parts]
+    assert not labelled[0] & labelled[1]
+
+
+def test_processes_draw_differently_and_the_first_as_if_it_were_alone():
+    draws = [
+        [batch["labelled"]["image"][:, 1].tolist() for batch in loader(labelled=8, rank=rank, world_size=2, seed=1)]
+        for rank in range(2)
+    ]
+    assert draws[0] != draws[1]
+    assert contents(loader(seed=1, rank=0, world_size=1)) == contents(loader(seed=1))
+
+
+def test_sizes_count_for_one_process_and_shrink_to_its_share(caplog):
+    with caplog.at_level(logging.WARNING):
+        parts = [
+            loader(5, 7, labelled_batch_size=4, unlabelled_batch_size=3, rank=rank, world_size=2) for rank in range(2)
+        ]
+    assert [(paired.labelled_batch_size, paired.unlabelled_batch_size, len(paired)) for paired in parts] == [
+        (2, 3, 1)
+    ] * 2
+    assert [record.getMessage() for record in caplog.records] == [
+        "Too few images for batches of 4 labelled and 3 unlabelled: using 2 and 3"
+    ]
+
+
+def test_one_label_goes_to_both_processes_with_a_warning(caplog):
+    with caplog.at_level(logging.WARNING):
+        parts = [loader(labelled=1, labelled_batch_size=1, rank=rank, world_size=2) for rank in range(2)]
+    assert [numbers(paired, "labelled") for paired in parts] == [[0], [0]]
+    assert [len(paired) for paired in parts] == [1, 1]
+    assert [record.getMessage() for record in caplog.records] == [
+        "Fewer labelled images (1) than processes (2): some processes take the same image at once"
+    ]

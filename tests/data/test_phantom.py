@@ -48,9 +48,9 @@ def test_every_picture_has_one_or_two_lesions_and_about_a_tenth_have_two(phantom
 
 def test_lesion_areas_spread_over_the_range_asked_for(phantoms):
     areas = np.array([(mask > 0).mean() for _, mask in phantoms])
-    assert areas.min() > 0.015
+    assert areas.min() > 0.03
     assert areas.max() < 0.26
-    assert (areas < 0.04).any()
+    assert (areas < 0.055).any()
     assert (areas > 0.18).any()
 
 
@@ -60,13 +60,13 @@ def test_drawn_outline_encloses_the_area_of_the_unit_circle():
         assert np.pi * np.mean(radius**2) == pytest.approx(np.pi)
 
 
-def test_most_lesions_are_darker_than_their_rim_but_not_all(phantoms):
+def test_lesions_are_darker_than_their_surroundings(phantoms):
     darker = []
     for image, mask in phantoms:
         inside = mask > 0
         ring = binary_dilation(inside, iterations=5) & ~binary_dilation(inside, iterations=1)
         darker.append(image[inside].mean() < image[ring].mean() - 5)
-    assert 0.7 < np.mean(darker) < 1
+    assert np.mean(darker) > 0.95
 
 
 def test_no_grey_threshold_finds_the_lesions(phantoms):

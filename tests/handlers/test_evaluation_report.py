@@ -13,7 +13,14 @@ from monai.engines import SupervisedEvaluator
 from PIL import Image
 
 from custom.errors import InputError
-from custom.handlers.evaluation_report import EvaluationReport, _Case, _select_cases, format_table, score_image
+from custom.handlers.evaluation_report import (
+    EvaluationReport,
+    _Case,
+    _select_cases,
+    format_summary,
+    format_table,
+    score_image,
+)
 
 BRANCHES = ("mean", "image_branch", "mask_branch")
 
@@ -36,13 +43,13 @@ class Answer(torch.nn.Module):
         return image[:, : self.channels]
 
 
-def evaluate(tmp_path, cases, channels=3, names=None, run_dir="report", **options) -> EvaluationReport:
+def evaluate(tmp_path, cases, channels=3, names=None, sets=None, run_dir="report", **options) -> EvaluationReport:
     """Run a report over `cases`, (predictions of three branches, truth) each."""
     names = names or [f"{number}.png" for number in range(len(cases))]
     items = []
     for (predictions, truth), name in zip(cases, names, strict=True):
         image = MetaTensor(torch.stack(list(predictions)), meta={"filename_or_obj": str(tmp_path / name)})
-        items.append({"image": image, "label": truth[None]})
+        items.append({"image": image, "label": truth[None]} | ({"set": sets[len(items)]} if sets else {}))
     report = EvaluationReport(tmp_path / run_dir, branches=BRANCHES[:channels], **options)
     SupervisedEvaluator(
         device=torch.device("cpu"),
@@ -66,6 +73,26 @@ def test_scores_of_a_shifted_block():
     assert scores["mean.iou"] == pytest.approx(3 / 5)
     assert scores["mean.hd95"] == 1.0
     assert scores["mean.foreground"] == scores["truth.foreground"] == pytest.approx(4 / 12)
+
+
+def test_sets_are_scored_on_their_own_besides(tmp_path):
+    report = evaluate(tmp_path, [shifted(1), shifted(0), shifted(2)], sets=["near", "exact", "near"])
+    summary = json.loads((tmp_path / "report" / "summary.json").read_text())
+    assert {name: part["images"] for name, part in summary["sets"].items()} == {"near": 2, "exact": 1}
+    assert summary["sets"]["near"]["branches"]["mean"]["dice"]["mean"] == pytest.approx((3 / 4 + 1 / 2) / 2)
+    assert summary["sets"]["exact"]["branches"]["mean"]["dice"]["mean"] == 1
+    assert [row["set"] for row in report.rows] == ["near", "exact", "near"]
+    table = format_summary(summary)
+    assert "mean, near (2 images)   62.50" in table
+    assert "mean, exact (1 images)  100.00" in table
+
+
+def test_a_summary_of_several_classes_shows_each(tmp_path):
+    case = (block(0, 4) + block(4, 4, 2.0),), block(0, 4) + block(6, 4, 2.0)
+    summary = evaluate(tmp_path, [case], channels=1, num_classes=3).summary
+    lines = {line.split("  ")[0]: line for line in format_summary(summary).splitlines()}
+    assert " 100.00 [" in lines["mean, class 1"]
+    assert " 50.00 [" in lines["mean, class 2"]
 
 
 def test_prediction_of_exactly_one_half_is_background():
@@ -195,6 +222,7 @@ def test_unlabelled_image_is_refused(tmp_path):
     class Engine:
         class state:
             output = [{"image": torch.zeros(3, 12, 9), "label": None, "pred": torch.zeros(1, 12, 9)}]
+            batch = output
 
     with pytest.raises(InputError, match="image_00001 has no label"):
         report.collect(Engine)

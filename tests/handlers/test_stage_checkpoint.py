@@ -20,6 +20,7 @@ from custom.handlers import StageCheckpoint, branch_metrics
 from custom.inferers import BranchInferer
 from custom.losses import ConsistencyWeight, PseudoLabels, SoftLabelDiceLoss
 from custom.optimizers import PolynomialRestarts
+from tests.two_processes import in_two_processes
 
 CPU = torch.device("cpu")
 OTHER_OPTIMIZER = torch.optim.SGD([{"params": [torch.zeros(1)]} for _ in range(2)], lr=0.1)
@@ -296,3 +297,23 @@ def test_the_loader_is_told_of_every_epoch(tmp_path):
     checkpoint.trainer.data_loader = Loader(checkpoint.trainer.data_loader)
     checkpoint.trainer.run()
     assert epochs == [1, 2, 3, 4]
+
+
+def test_processes_draw_different_numbers(tmp_path, monkeypatch):
+    first = draws(tmp_path, seed=1)
+    monkeypatch.setattr("custom.handlers.stage_checkpoint.idist.get_rank", lambda: 1)
+    second = draws(tmp_path, seed=1)
+    assert len(set(first + second)) == 8
+    assert second == draws(tmp_path, seed=1)
+
+
+def test_one_process_saves_and_all_wait_for_the_files(tmp_path):
+    def work():
+        checkpoint = make_stage(tmp_path / "shared")
+        checkpoint.trainer.run()
+        checkpoint.load_best()
+        return make_stage(tmp_path / "shared").restore()
+
+    assert in_two_processes(work, tmp_path / "answers") == [True, True]
+    names = {file.name for file in (tmp_path / "shared").iterdir()}
+    assert names == {"stage_checkpoint.pt", "stage_best.pt"}

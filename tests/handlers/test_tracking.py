@@ -168,6 +168,14 @@ def test_speed_counts_labelled_and_unlabelled_images(make_tracker):
     assert seconds * speed == pytest.approx(3 * (2 + 4), rel=1e-4)
 
 
+def test_speed_counts_the_images_of_all_processes(make_tracker, monkeypatch):
+    monkeypatch.setattr("custom.handlers.tracking.idist.get_world_size", lambda: 3)
+    tracker = make_tracker(enabled=False)
+    train(tracker, CountingTrainer(max_epochs=1, epoch_length=3))
+    (_, seconds), (_, speed) = figures(tracker, "epoch_seconds")[0], figures(tracker, "images_per_second")[0]
+    assert seconds * speed == pytest.approx(3 * 3 * (2 + 4), rel=1e-4)
+
+
 def test_validation_metrics_carry_the_iteration_of_the_trainer(make_tracker):
     tracker = make_tracker()
     tracker.start()

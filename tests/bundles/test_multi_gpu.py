@@ -1,0 +1,127 @@
+"""Two processes on the CPU, started as a user starts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+import torch
+
+from custom.checkpoints import load_checkpoint
+from tests.bundles.conftest import CONFIGS, ROOT, TINY
+from tests.bundles.test_resume import assert_equal
+from tests.bundles.test_training import read_curves
+
+SETTINGS = {
+    **TINY,
+    "mlflow": True,
+    "alignment_epochs": 1,
+    "segmentation_labelled_batch": 1,
+    "segmentation_unlabelled_batch": 1,
+    "panel_interval": 3,
+}
+
+
+def overlay(folder, dataset_dir):
+    """The tiny settings with witnesses; a second training goes on from the copy that the first one leaves."""
+    files = [str(CONFIGS / "train.json"), str(CONFIGS / "multi_gpu_train.json"), str(folder / "overlay.json")]
+    places = {"dataset_dir": str(dataset_dir), "runs_dir": str(folder / "runs")}
+
+    def noting(name):
+        return {
+            "_target_": "tests.bundles.witness.NotingDataset",
+            "data": f"$@data['{name}']",
+            "transform": "@train#preprocessing",
+            "folder": "@output_dir",
+            "name": name,
+        }
+
+    witness = {
+        "_target_": "tests.bundles.witness.Witness",
+        "folder": "@output_dir",
+        "copy": str(folder / "runs" / "interrupted"),
+    }
+    content = {
+        **SETTINGS,
+        **places,
+        "+imports": ["$import tests", "$import tests.bundles.witness"],
+        "run_name": "whole",
+        "train#dataset": noting("labelled"),
+        "train#unlabelled_dataset": noting("unlabelled"),
+        "+train#handlers": [witness],
+        "training": [
+            "$@session.run()",
+            f"$tests.bundles.witness.resume({files!r}, run_name='interrupted', bundle_root={str(CONFIGS.parent)!r})",
+        ],
+    }
+    (folder / "overlay.json").write_text(json.dumps(content))
+    return str(files)
+
+
+@pytest.fixture
+def runs(phantom, tmp_path):
+    """Folder of a run of two processes, "whole", and of one "interrupted" after its first epoch and resumed."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command += ["-m", "monai.bundle", "run", "training", "--config_file", overlay(tmp_path, phantom)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    (tmp_path / "stdout.txt").write_text(process.stdout)
+    (tmp_path / "stderr.txt").write_text(process.stderr)
+    assert process.returncode == 0, process.stderr[-4000:]
+    return tmp_path / "runs"
+
+
+def test_two_processes_train_one_network_and_resume(runs):
+    """One test for all, since the two trainings are dear and each pytest process would repeat them."""
+    for run in ("whole", "interrupted"):
+        check_that_both_processes_end_with_the_same_weights(runs / run)
+        check_that_one_mlflow_run_states_the_global_batch(runs / run)
+    for kind in ("labelled", "unlabelled"):
+        check_that_each_process_sees_its_own_share(runs / "whole", kind)
+    check_that_the_resumed_run_equals_the_uninterrupted_one(runs / "interrupted", runs / "whole")
+    check_that_one_process_writes_and_prints_for_all(runs)
+
+
+def check_that_both_processes_end_with_the_same_weights(run):
+    first, second = (torch.load(run / f"weights_{rank}.pt", weights_only=True) for rank in range(2))
+    assert_equal(first, second)
+
+
+def check_that_one_mlflow_run_states_the_global_batch(run):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{run / 'mlruns.db'}")
+    (tracked,) = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    assert tracked.info.status == "FINISHED"
+    assert tracked.data.params["processes"] == "2"
+    assert tracked.data.params["alignment_global_batch"] == "2 x (2 labelled + 2 unlabelled) = 8 images"
+    assert tracked.data.params["segmentation_global_batch"] == "2 x (1 labelled + 1 unlabelled) = 4 images"
+
+
+def check_that_each_process_sees_its_own_share(run, kind):
+    first, second = ((run / f"seen_{kind}_{rank}.txt").read_text().split() for rank in range(2))
+    assert len(first) == len(second) == 8  # 1 epoch of alignment and 3 of segmentation, 2 images each
+    for start in range(0, 8, 2):
+        assert len(set(first[start : start + 2] + second[start : start + 2])) == 4
+
+
+def check_that_the_resumed_run_equals_the_uninterrupted_one(resumed, whole):
+    for name in ("segmentation_checkpoint.pt", "segmentation_best.pt"):
+        assert_equal(load_checkpoint(whole / "checkpoints" / name), load_checkpoint(resumed / "checkpoints" / name))
+    assert_equal(*(load_checkpoint(run / "model.pt")["model"] for run in (whole, resumed)))
+    table, resumed_table = ((run / "evaluation" / "per_image.csv").read_text() for run in (whole, resumed))
+    assert table == resumed_table
+    assert len(table.splitlines()) == 1 + 3  # each test image once
+
+
+def check_that_one_process_writes_and_prints_for_all(runs):
+    assert {folder.name for folder in runs.iterdir()} == {"whole", "interrupted"}
+    rows = Counter((row["stage"], row["step"], row["name"]) for row in read_curves(runs / "whole"))
+    assert set(rows.values()) == {1}
+    assert (runs.parent / "stdout.txt").read_text().count("test images: 3") == 2  # one for each of the two runs
+    assert (runs.parent / "stderr.txt").read_text().count("segmentation: epoch 3/3, iteration 6/6") == 2
+    assert len(list((runs / "whole" / "panels").iterdir())) == 1
