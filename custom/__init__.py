@@ -1,5 +1,21 @@
 """Semi-supervised medical image segmentation as MONAI bundles: the components the bundles share."""
 
-from custom.config_values import flag
+from __future__ import annotations
 
-__all__ = ["flag"]
+import importlib
+from types import ModuleType
+
+from custom.config_values import flag
+from custom.version import __version__, check_version
+
+__all__ = ["__version__", "check_version", "flag"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Submodules are imported when first named: a configuration needs `$import custom` alone."""
+    try:
+        return importlib.import_module(f"custom.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"custom.{name}":
+            raise  # the submodule is there, something it needs is not
+        raise AttributeError(f"module 'custom' has no attribute {name!r}") from None

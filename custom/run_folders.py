@@ -82,7 +82,10 @@ def _running_configuration() -> dict[str, Any]:
     while frame is not None:
         caller = frame.f_locals.get("self")
         if isinstance(caller, ConfigWorkflow):
-            return {key: value for key, value in caller.parser.get().items() if key != "_meta_"}
+            configuration = {key: value for key, value in caller.parser.get().items() if key != "_meta_"}
+            if "bundle_root" in configuration:  # follows from the place of the file, and config.json lies elsewhere
+                configuration["bundle_root"] = str(caller.parser.get_parsed_content("bundle_root"))
+            return configuration
         frame = frame.f_back
     return {}
 

@@ -1,0 +1,139 @@
+"""Turn a bundle of this repository into one that travels: everything it needs in one folder or ZIP file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from custom.checkpoints import model_details
+from custom.errors import InputError, show_input_errors_in_one_line
+
+__all__ = ["export_bundle", "main"]
+
+REQUIRED = ("configs/metadata.json", "configs/inference.json", "LICENSE")
+PARTS = ("configs", "docs", "first_stages", "LICENSE", "large_files.yml")
+LARGE = 25 * 2**20  # bytes; the model zoo wants larger files listed in large_files.yml
+CODE = Path(__file__).parent
+
+
+def export_bundle(
+    bundle: str | os.PathLike,
+    output: str | os.PathLike,
+    checkpoint: str | os.PathLike | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a self-contained copy of `bundle`: configurations, documentation, licence, first stages, code and weights.
+
+    Links are followed; data, runs and caches stay behind. The copy is made beside `output` and renamed when it is
+    complete, so `output` is the old one or the whole new one.
+
+    Args:
+        bundle: folder of the bundle.
+        output: the folder that becomes the bundle, or a file that ends in `.zip`, which holds a folder named like
+            `bundle`.
+        checkpoint: the `model.pt` of a run, which becomes `models/model.pt`; None for the bundle's own, if there.
+        overwrite: replace what lies at `output`: a file, an empty folder or a bundle, no other folder.
+
+    Returns:
+        The path written.
+
+    Raises:
+        InputError: no bundle at `bundle`, no model at `checkpoint`, or `output` is taken or cannot be written.
+    """
+    bundle, output = Path(bundle).absolute(), Path(output).absolute()
+    missing = [name for name in REQUIRED if not (bundle / name).is_file()]
+    if missing:
+        raise InputError(f"{bundle} is not a bundle: {missing[0]} is missing; give the folder that holds configs/")
+    model = Path(checkpoint) if checkpoint is not None else bundle / "models" / "model.pt"
+    if checkpoint is not None or model.exists():
+        model_details(model)  # complains of what is no model
+    else:
+        model = None
+    _check_output(output, bundle, overwrite)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as temporary:
+            copy = Path(temporary) / "new" / bundle.resolve().name
+            _copy(bundle, model, copy)
+            if output.suffix == ".zip":
+                copy = Path(shutil.make_archive(str(Path(temporary) / "new"), "zip", copy.parent, copy.name))
+            elif output.is_dir():
+                os.replace(output, Path(temporary) / "old")
+            os.replace(copy, output)
+    except (OSError, shutil.Error) as error:
+        raise InputError(f"cannot write {output}: {_reason(error)}") from error
+    return output
+
+
+def _check_output(output: Path, bundle: Path, overwrite: bool) -> None:
+    if not os.path.lexists(output):
+        return
+    if not overwrite:
+        raise InputError(f"{output} is there already: give another --output, or --overwrite")
+    is_zip = output.suffix == ".zip"
+    if output.is_dir() and (is_zip or bundle.resolve().is_relative_to(output.resolve()) or not _is_replaceable(output)):
+        raise InputError(f"{output} is a folder that --overwrite leaves alone: give another --output")
+    if output.is_file() and not is_zip:
+        raise InputError(f"{output} is a file: give a folder, or a name that ends in .zip")
+
+
+def _is_replaceable(folder: Path) -> bool:
+    """An exported bundle, which holds its code as a folder, or nothing: nobody's work is lost with it."""
+    exported = (folder / REQUIRED[0]).is_file() and (folder / "custom").is_dir() and not (folder / "runs").exists()
+    return (exported and not (folder / "custom").is_symlink()) or not any(folder.iterdir())
+
+
+def _copy(bundle: Path, model: Path | None, copy: Path) -> None:
+    ignore = shutil.ignore_patterns("__pycache__", "*.py[cod]", ".*")
+    shutil.copytree(CODE, copy / "custom", ignore=ignore)
+    for part in PARTS:
+        source = bundle / part
+        if source.is_dir():
+            shutil.copytree(source, copy / part, ignore=ignore)
+        elif source.exists():
+            shutil.copy2(source, copy / part)
+    if model is not None:
+        (copy / "models").mkdir()
+        shutil.copy2(model, copy / "models" / "model.pt")
+
+
+def _reason(error: OSError) -> str:
+    """One line; `copytree` gathers (source, destination, reason) of every file that failed."""
+    if error.args and isinstance(error.args[0], list):
+        source, _, reason = error.args[0][0]
+        return f"{source}: {reason}"
+    return error.strerror or str(error)
+
+
+def _large_files(output: Path) -> list[str]:
+    """Files of an exported bundle which the model zoo does not take, relative to the bundle, with their size."""
+    if output.is_dir():
+        sizes = {str(path.relative_to(output)): path.stat().st_size for path in output.rglob("*")}
+    else:
+        with zipfile.ZipFile(output) as archive:
+            sizes = {entry.filename.split("/", 1)[1]: entry.file_size for entry in archive.infolist()}
+    return [f"{name} ({size / 2**20:.0f} MB)" for name, size in sorted(sizes.items()) if size > LARGE]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line: export a bundle and say where it lies."""
+    show_input_errors_in_one_line()
+    parser = argparse.ArgumentParser(prog="python -m custom.export", description=__doc__)
+    parser.add_argument("bundle", metavar="BUNDLE", help="folder of the bundle, such as bundles/semigda_busi")
+    parser.add_argument("--output", required=True, metavar="DIR_OR_ZIP", help="the new bundle's folder, or NAME.zip")
+    parser.add_argument("--checkpoint", metavar="FILE", help="model.pt of a run (default: the bundle's own, if any)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an exported bundle that is there already")
+    options = parser.parse_args(arguments)
+    output = export_bundle(options.bundle, options.output, options.checkpoint, options.overwrite)
+    print(f"bundle written to {output}")
+    if large := _large_files(output):
+        print(f"for the model zoo, list in large_files.yml: {', '.join(large)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""The version of the shared components, and whether a bundle came with the one that runs."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from custom.errors import InputError, show_input_errors_in_one_line
+
+__all__ = ["__version__", "check_version"]
+
+__version__ = "0.1.0"
+
+
+def check_version(bundle_root: str | os.PathLike) -> None:
+    """Make sure that `bundle_root` holds this version of `custom`, if it holds one at all.
+
+    Several bundles in one process share the package that was imported first. Every bundle command begins with this
+    check, so that none runs with code it was not made for.
+
+    Raises:
+        InputError: the bundle came with another version.
+    """
+    show_input_errors_in_one_line()
+    file = Path(bundle_root) / "custom" / Path(__file__).name
+    if not file.parent.is_dir():
+        return
+    found = re.search(r'^__version__ = "(.+)"$', file.read_text(), re.MULTILINE) if file.is_file() else None
+    version = found.group(1) if found else "unknown"
+    if version != __version__:
+        raise InputError(
+            f"{file.parent} has version {version}, but version {__version__} is running from {Path(__file__).parent}: "
+            "start another process for this bundle, away from other copies of custom"
+        )

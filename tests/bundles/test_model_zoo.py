@@ -1,0 +1,163 @@
+"""What the model zoo checks of a bundle, and MONAI's own export commands."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ckpt_export, onnx_export, verify_metadata, verify_net_in_out
+from monai.data import load_net_with_metadata
+from PIL import Image
+
+from custom.checkpoints import load_model, save_model
+from tests.bundles.conftest import CONFIGS, ROOT
+
+SCHEMA = ROOT / "tests" / "bundles" / "metadata_schema.json"
+METADATA = json.loads((CONFIGS / "metadata.json").read_text())
+
+
+def verify(metadata, tmp_path):
+    """MONAI's check of metadata, offline: it downloads the schema only if it is not there yet."""
+    (tmp_path / "metadata.json").write_text(json.dumps(metadata))
+    verify_metadata(meta_file=str(tmp_path / "metadata.json"), filepath=str(SCHEMA))
+
+
+def test_the_metadata_fits_the_specification(tmp_path):
+    verify(METADATA, tmp_path)
+
+
+@pytest.mark.parametrize("key", json.loads(SCHEMA.read_text())["required"])
+def test_metadata_without_a_required_key_is_refused(key, tmp_path):
+    with pytest.raises(ValueError, match=rf"['`]{key}['`] (is a required property|field)"):
+        verify({name: value for name, value in METADATA.items() if name != key}, tmp_path)
+
+
+def test_optional_packages_are_refused_because_monai_takes_them_for_the_required_ones(tmp_path):
+    with pytest.raises(ValueError, match="False schema"):
+        verify({**METADATA, "optional_packages_version": {"mlflow": "3.17.2"}}, tmp_path)
+
+
+def test_the_metadata_describes_shapes_in_integers_because_the_zoo_takes_every_other_one_as_one_pixel():
+    for tensors in METADATA["network_data_format"].values():
+        assert all(isinstance(length, int) for tensor in tensors.values() for length in tensor["spatial_shape"])
+
+
+def test_the_version_is_in_the_changelog():
+    assert METADATA["version"] in METADATA["changelog"]
+
+
+def test_the_packages_are_those_the_code_imports_at_the_versions_of_the_requirements():
+    requirements = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
+    packages = METADATA["required_packages_version"]
+    own = {f"{name}_version": requirements[package] for name, package in zip(
+        ("monai", "pytorch", "numpy"), ("monai", "torch", "numpy"), strict=True)}  # fmt: skip
+    assert {key: METADATA[key] for key in own} == own
+    assert packages == {name: requirements[name] for name in packages}
+    modules = {"ignite": "pytorch-ignite", "PIL": "pillow", "skimage": "scikit-image"}
+    come_along = {"monai", "torch", "numpy", "safetensors", "huggingface_hub"}  # the last two with diffusers
+    assert {modules.get(name, name) for name in imported_when_loaded()} - come_along <= set(packages)
+
+
+def imported_when_loaded():
+    """Top-level names of the third-party modules that the modules of `custom` import as they are loaded."""
+    names = set()
+    for path in (ROOT / "custom").rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"custom"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """`model.pt` of a tiny network whose masks vary over an image."""
+    from custom.networks import SemiGDA
+    from tests.conftest import CONFIGS as FIRST_STAGES
+    from tests.conftest import perturb
+
+    torch.manual_seed(0)
+    network = perturb(SemiGDA(FIRST_STAGES["kl"], width=4, mapper_width=8))
+    path = tmp_path_factory.mktemp("models") / "model.pt"
+    save_model(network, path)
+    return path
+
+
+def command(model, **more):
+    """What the commands have in common."""
+    return {
+        "net_id": "network_def",
+        "config_file": str(CONFIGS / "inference.json"),
+        "meta_file": str(CONFIGS / "metadata.json"),
+        "checkpoint": str(model),
+        **more,
+    }
+
+
+def test_the_network_takes_and_gives_what_the_metadata_says(model):
+    verify_net_in_out(**command(model, device="cpu", n=1, p=1, any=1))
+
+
+def test_a_network_of_other_channels_is_noticed(model):
+    with pytest.raises(ValueError, match="output channel number"):
+        verify_net_in_out(**command(model, device="cpu", **{"_meta_#network_data_format#outputs#pred#num_channels": 2}))
+
+
+@pytest.fixture
+def image(phantom):
+    """An image of the phantom set as the network gets it, [1, 3, 32, 32]."""
+    path = min((phantom / "images").iterdir())
+    pixels = np.asarray(Image.open(path).convert("RGB"), np.float32) / 255
+    return torch.from_numpy(pixels).permute(2, 1, 0)[None].contiguous()
+
+
+@pytest.fixture
+def expected(model, image):
+    with torch.no_grad():
+        mask = load_model(model)(image)
+    assert mask.std() > 0.01
+    return mask
+
+
+def test_torchscript_paints_the_same_mask(model, image, expected, tmp_path):
+    file = tmp_path / "model.ts"
+    ckpt_export(
+        **command(
+            model, filepath=str(file), ckpt_file=str(model), key_in_ckpt="model", use_trace=True,
+            input_shape=[1, 3, 32, 32],
+        )
+    )  # fmt: skip
+    network, metadata, _ = load_net_with_metadata(str(file))
+    with torch.no_grad():
+        torch.testing.assert_close(network(image), expected, rtol=0, atol=1e-5)
+        batch = torch.cat([image, 1 - image])
+        torch.testing.assert_close(network(batch), load_model(model)(batch), rtol=0, atol=1e-5)
+    assert metadata["network_data_format"] == METADATA["network_data_format"]
+
+
+def test_onnx_paints_the_same_mask(model, image, expected, tmp_path):
+    pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    file = tmp_path / "model.onnx"
+    batch = {0: "batch"}
+    onnx_export(
+        **command(
+            model, filepath=str(file), ckpt_file=str(model), key_in_ckpt="model", use_trace=True,
+            input_shape=[1, 3, 32, 32],
+            converter_kwargs={
+                "dynamo": False, "input_names": ["image"], "output_names": ["pred"],
+                "dynamic_axes": {"image": batch, "pred": batch},
+            },
+        )
+    )  # fmt: skip
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    (mask,) = session.run(["pred"], {"image": image.numpy()})
+    np.testing.assert_allclose(mask, expected.numpy(), rtol=0, atol=1e-4)
+    (masks,) = session.run(["pred"], {"image": np.concatenate([image, image])})
+    np.testing.assert_allclose(masks[1:], expected.numpy(), rtol=0, atol=1e-4)

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import errno
+import shutil
+import zipfile
+
+import pytest
+import torch
+
+from custom.checkpoints import save_model
+from custom.errors import InputError
+from custom.export import export_bundle, main
+
+
+@pytest.fixture
+def model(make_network, tmp_path):
+    """A trained model, saved as a run does."""
+    path = tmp_path / "run" / "model.pt"
+    save_model(make_network("tiny"), path)
+    return path
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """A bundle as it lies in the repository: its code and first stage are links, and it holds data and a run."""
+    folder = tmp_path / "repository" / "lesions"
+    for name in (
+        "configs/metadata.json",
+        "configs/inference.json",
+        "configs/presets/paper.json",
+        "docs/README.md",
+        "runs/first/model.pt",
+        "data/image.png",
+        "LICENSE",
+        "configs/__pycache__/x.pyc",
+        "docs/.hidden",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    (folder.parent / "weights").mkdir()
+    (folder.parent / "weights" / "config.json").write_text("{}")
+    (folder / "first_stages").mkdir()
+    (folder / "first_stages" / "phantom").symlink_to("../../weights")
+    (folder.parent / "custom").mkdir()
+    (folder / "custom").symlink_to("../custom")
+    return folder
+
+
+def files_of(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+
+
+def neighbours(path):
+    return sorted(entry.name for entry in path.parent.iterdir())
+
+
+def test_a_bundle_holds_its_parts_and_the_code_but_no_data_runs_or_caches(bundle, tmp_path):
+    output = export_bundle(bundle, tmp_path / "out" / "copy")
+    files = files_of(output)
+    code = {name for name in files if name.startswith("custom/")}
+    assert files - code == {
+        "configs/metadata.json",
+        "configs/inference.json",
+        "configs/presets/paper.json",
+        "docs/README.md",
+        "first_stages/phantom/config.json",
+        "LICENSE",
+    }
+    assert {"custom/__init__.py", "custom/networks/semigda.py", "custom/export.py"} <= code
+    assert all(name.endswith(".py") for name in code)
+    assert not any(path.is_symlink() for path in output.rglob("*"))
+    assert neighbours(output) == ["copy"]
+
+
+def test_the_given_model_or_the_bundles_own_becomes_its_weights(bundle, model, make_network, tmp_path):
+    given = export_bundle(bundle, tmp_path / "given", checkpoint=model)
+    assert (given / "models" / "model.pt").read_bytes() == model.read_bytes()
+    save_model(make_network("kl"), bundle / "models" / "model.pt")
+    own = export_bundle(bundle, tmp_path / "own")
+    assert (own / "models" / "model.pt").read_bytes() == (bundle / "models" / "model.pt").read_bytes()
+    both = export_bundle(bundle, tmp_path / "both", checkpoint=model)
+    assert (both / "models" / "model.pt").read_bytes() == model.read_bytes()
+
+
+def test_a_zip_file_holds_one_folder_named_like_the_bundle(bundle, model, tmp_path):
+    output = export_bundle(bundle, tmp_path / "out" / "other.zip", checkpoint=model)
+    with zipfile.ZipFile(output) as archive:
+        assert archive.testzip() is None
+        names = {name for name in archive.namelist() if not name.endswith("/")}
+        archive.extractall(tmp_path / "unpacked")
+    export_bundle(bundle, tmp_path / "folder", checkpoint=model)
+    assert names == {f"lesions/{name}" for name in files_of(tmp_path / "folder")}
+    torch.load(tmp_path / "unpacked" / "lesions" / "models" / "model.pt", weights_only=True)
+    assert neighbours(output) == ["other.zip"]
+
+
+@pytest.mark.parametrize("name", ["copy", "copy.zip"])
+def test_what_is_there_stays_unless_it_is_to_be_replaced(name, bundle, tmp_path, message_of):
+    output = export_bundle(bundle, tmp_path / "out" / name)
+    (bundle / "docs" / "new.txt").write_text("")
+    before = output.stat().st_ino
+    with pytest.raises(InputError) as error:
+        export_bundle(bundle, output)
+    assert f"{output} is there already" in message_of(error)
+    assert output.stat().st_ino == before
+    export_bundle(bundle, output, overwrite=True)
+    files = zipfile.ZipFile(output).namelist() if name.endswith("zip") else files_of(output)
+    assert any(file.endswith("docs/new.txt") for file in files)
+    assert neighbours(output) == [name]
+
+
+@pytest.mark.parametrize("what", ["other folder", "the bundle", "above the bundle", "a file", "a folder named zip"])
+def test_nothing_else_is_replaced(what, bundle, tmp_path, message_of):
+    output = tmp_path / "work"
+    if what in ("the bundle", "above the bundle"):
+        output = bundle if what == "the bundle" else bundle.parent
+    elif what == "a file":
+        output.write_text("notes")
+    else:
+        output = output.with_suffix(".zip") if what.endswith("zip") else output
+        output.mkdir()
+        (output / "notes.txt").write_text("notes")
+    before = files_of(tmp_path)
+    with pytest.raises(InputError) as error:
+        export_bundle(bundle, output, overwrite=True)
+    assert str(output) in message_of(error)
+    assert files_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("missing", ["configs/metadata.json", "configs/inference.json", "LICENSE"])
+def test_a_folder_that_is_no_bundle_is_named_with_what_is_missing(missing, bundle, tmp_path, message_of):
+    (bundle / missing).unlink()
+    with pytest.raises(InputError) as error:
+        export_bundle(bundle, tmp_path / "out")
+    assert missing in message_of(error)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no checkpoint"])
+def test_a_checkpoint_that_is_no_model_is_named(content, bundle, tmp_path, message_of):
+    path = tmp_path / "mine.pt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        export_bundle(bundle, tmp_path / "out", checkpoint=path)
+    assert str(path) in message_of(error)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_broken_link_is_named(bundle, tmp_path, message_of):
+    shutil.rmtree(bundle.parent / "weights")
+    with pytest.raises(InputError) as error:
+        export_bundle(bundle, tmp_path / "out")
+    assert "first_stages/phantom" in message_of(error)
+
+
+@pytest.mark.parametrize("name", ["copy", "copy.zip"])
+def test_a_full_disk_leaves_the_old_bundle_and_nothing_else(name, bundle, tmp_path, monkeypatch, message_of):
+    output = export_bundle(bundle, tmp_path / "out" / name)
+    before = output.stat().st_ino
+
+    def fail(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copytree" if name == "copy" else "make_archive", fail)
+    with pytest.raises(InputError) as error:
+        export_bundle(bundle, output, overwrite=True)
+    assert "No space left on device" in message_of(error)
+    assert output.stat().st_ino == before
+    assert neighbours(output) == [name]
+
+
+@pytest.mark.parametrize("name", ["copy", "copy.zip"])
+def test_the_command_names_files_that_are_too_large_for_the_model_zoo(name, bundle, tmp_path, capsys):
+    main([str(bundle), "--output", str(tmp_path / "small")])
+    assert "large_files" not in capsys.readouterr().out
+    with open(bundle / "docs" / "film.png", "wb") as file:
+        file.truncate(30 * 2**20)
+    main([str(bundle), "--output", str(tmp_path / name)])
+    printed = capsys.readouterr().out
+    assert f"bundle written to {tmp_path / name}" in printed
+    assert "docs/film.png (30 MB)" in printed
