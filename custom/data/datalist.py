@@ -13,7 +13,7 @@ from typing import Any
 
 from custom.errors import InputError
 
-__all__ = ["load_datalist"]
+__all__ = ["load_datalist", "read_num_classes"]
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +71,18 @@ def load_datalist(
         "validation": _entries(content, "validation", datalist, dataset_dir, needs_label=True),
         "test": _test_entries(content, datalist, dataset_dir) if "test" in content else [],
     }
+
+
+def read_num_classes(datalist: str | os.PathLike) -> int:
+    """Number of classes, with the background, which a datalist states under "num_classes"; 2 where it states none.
+
+    Raises:
+        InputError: the file cannot be read, or it states something else than an integer of at least 2.
+    """
+    classes = _read_json(Path(datalist)).get("num_classes", 2)
+    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 2:
+        raise InputError(f'{datalist}: "num_classes" is {classes!r}; give the number of classes with the background')
+    return classes
 
 
 def _read_json(datalist: Path) -> dict[str, Any]:

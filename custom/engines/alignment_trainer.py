@@ -19,7 +19,7 @@ __all__ = ["AlignmentEvaluator", "AlignmentTrainer", "alignment_losses"]
 
 
 def alignment_losses(
-    image_latent: Tensor, mask_latent: Tensor, target: Tensor, weight: float
+    image_latent: Tensor, mask_latent: Tensor, target: Tensor, weight: float, supervised_weight: float = 1.0
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Latent distances of both branches (paper Eqs. 3 to 7; mean over elements as in the release).
 
@@ -31,6 +31,7 @@ def alignment_losses(
         mask_latent: z_r of the same shape.
         target: z_g, latent of the label image, [B_l, C, h, w].
         weight: w, weight of the unlabelled rows.
+        supervised_weight: weight of the labelled rows; 0 leaves their loss out, for ablations.
 
     Returns:
         L_v + L_r and its terms.
@@ -41,7 +42,7 @@ def alignment_losses(
         "supervised_image_branch": mse_loss(z_v[:labelled], target.float()),
         "supervised_mask_branch": mse_loss(z_r[:labelled], target.float()),
     }
-    loss = terms["supervised_image_branch"] + terms["supervised_mask_branch"]
+    loss = supervised_weight * (terms["supervised_image_branch"] + terms["supervised_mask_branch"])
     if len(z_v) > labelled:
         terms["consistency_image_branch"] = mse_loss(z_v[labelled:], z_r[labelled:].detach())
         terms["consistency_mask_branch"] = mse_loss(z_r[labelled:], z_v[labelled:].detach())
@@ -56,6 +57,7 @@ class AlignmentTrainer(SupervisedTrainer):
         optimizer: optimiser of the latent mapper.
         encoder_optimizer: optimiser of the trainable encoder.
         consistency_weight: weight of the unlabelled rows over time.
+        supervised_weight: weight of the labelled rows; 0 leaves their loss out, for ablations.
         amp: bfloat16 autocast; the losses stay in float32.
         channels_last: keep images and network in channels-last memory order.
         kwargs: arguments of MONAI's `SupervisedTrainer`; batches are those of `PairedLoader`.
@@ -67,6 +69,7 @@ class AlignmentTrainer(SupervisedTrainer):
         optimizer: Optimizer,
         encoder_optimizer: Optimizer,
         consistency_weight: ConsistencyWeight,
+        supervised_weight: float = 1.0,
         amp: bool = False,
         channels_last: bool = False,
         **kwargs: Any,
@@ -74,6 +77,7 @@ class AlignmentTrainer(SupervisedTrainer):
         super().__init__(optimizer=optimizer, loss_function=alignment_losses, decollate=False, **kwargs)
         self.optimizers = {"latent_mapper": optimizer, "trainable_encoder": encoder_optimizer}
         self.consistency_weight = consistency_weight
+        self.supervised_weight = supervised_weight
         self.autocast = amp
         self.channels_last = channels_last
 
@@ -89,7 +93,9 @@ class AlignmentTrainer(SupervisedTrainer):
             target = engine.network.encode_labels(labels)
             latents = engine.network.encode_images(images)
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-        loss, terms = alignment_losses(latents.image_branch, latents.mask_branch, target, weight)
+        loss, terms = alignment_losses(
+            latents.image_branch, latents.mask_branch, target, weight, engine.supervised_weight
+        )
         engine.fire_event(IterationEvents.LOSS_COMPLETED)
         loss.backward()
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)

@@ -31,6 +31,7 @@ class SegmentationTrainer(SupervisedTrainer):
 
     Args:
         consistency_weight: w over time.
+        supervised_weight: weight of L_sup; 0 leaves it out, for ablations.
         pseudo_labels: hard pseudo-labels, see `PseudoLabels`.
         pseudo: "hard" for L_u as above (release); "soft" for one symmetric Dice between the branches' outputs, with
             gradients to both (paper Eq. 10); "off" for no L_u: pseudo-labels then serve the mixing alone.
@@ -49,6 +50,7 @@ class SegmentationTrainer(SupervisedTrainer):
         *,
         consistency_weight: ConsistencyWeight,
         pseudo_labels: PseudoLabels,
+        supervised_weight: float = 1.0,
         pseudo: str = "hard",
         mixing_start: float = 1 / 3,
         mixing_share: float = 2 / 3,
@@ -62,6 +64,7 @@ class SegmentationTrainer(SupervisedTrainer):
             raise InputError(f"pseudo {pseudo!r}: choose 'hard', 'soft' or 'off'")
         self.consistency_weight = consistency_weight
         self.pseudo_labels = pseudo_labels
+        self.supervised_weight = supervised_weight
         self.pseudo = pseudo
         self.mixing_start = mixing_start
         self.mixing_share = mixing_share
@@ -86,7 +89,7 @@ class SegmentationTrainer(SupervisedTrainer):
             "supervised_image_branch": dice(p_v[:labelled], y),
             "supervised_mask_branch": dice(p_r[:labelled], y),
         }
-        loss = terms["supervised_image_branch"] + terms["supervised_mask_branch"]
+        loss = engine.supervised_weight * (terms["supervised_image_branch"] + terms["supervised_mask_branch"])
         if has_unlabelled:
             u_v, u_r = p_v[labelled:], p_r[labelled:]
             pseudo_v, pseudo_r = engine.pseudo_labels(u_v), engine.pseudo_labels(u_r)
