@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from custom.data import load_datalist
+from custom.data import load_datalist, read_num_classes
 from custom.errors import InputError
 
 
@@ -200,3 +200,14 @@ def test_a_missing_or_empty_folder_is_named(load, tmp_path):
     load.folder.rmdir()
     with pytest.raises(InputError, match="dataset_dir .*data is not a folder"):
         load(listing())
+
+
+def test_the_number_of_classes_is_the_datalists_or_2(tmp_path):
+    file = tmp_path / "datalist.json"
+    for content, expected in (({}, 2), ({"num_classes": 4}, 4)):
+        file.write_text(json.dumps(content))
+        assert read_num_classes(file) == expected
+    for wrong in (1, "4", True, None):
+        file.write_text(json.dumps({"num_classes": wrong}))
+        with pytest.raises(InputError, match='"num_classes" is'):
+            read_num_classes(file)

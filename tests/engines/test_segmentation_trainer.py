@@ -319,3 +319,10 @@ def test_a_tiny_set_can_be_learnt_by_heart(network):
     assert outputs[0]["loss"] > 1.0
     assert outputs[-1]["supervised_image_branch"] < 0.1
     assert outputs[-1]["supervised_mask_branch"] < 0.1
+
+
+def test_a_supervised_weight_of_0_leaves_the_other_losses():
+    batch = make_batch(1, 1)
+    (output,) = run(make_trainer(Painter(brightness=0.5), [batch], supervised_weight=0.0))
+    consistency = output["consistency_image_branch"] + output["consistency_mask_branch"]
+    assert float(output["loss"]) == pytest.approx(float(output["consistency_weight"] * consistency))
