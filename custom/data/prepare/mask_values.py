@@ -94,13 +94,9 @@ def summarise(values: NDArray[np.integer], path: Path, palette: bool) -> MaskSum
     if values.ndim == 3:
         packed = values.astype(np.int64) @ (65536, 256, 1)
         found, counts = np.unique(packed, return_counts=True)
-        commonest = np.argsort(counts)[::-1][:_COLOURS_KEPT]
-        summary.colours.update(
-            {
-                (int(v) >> 16, int(v) >> 8 & 255, int(v) & 255): int(counts[i])
-                for i, v in zip(commonest, found[commonest])
-            }
-        )
+        for place in np.argsort(counts)[::-1][:_COLOURS_KEPT]:
+            value = int(found[place])
+            summary.colours[value >> 16, value >> 8 & 255, value & 255] = int(counts[place])
         summary.colour_mask = path
     else:
         found, counts = np.unique(values, return_counts=True)

@@ -163,7 +163,8 @@ class Report:
         if not rows:
             return total
         pairs = _table(["image", "its near-duplicate", "kind", "distance"], rows)
-        return f"{total}\n\n{table}\n\n<details><summary>All pairs, those across splits first</summary>\n\n{pairs}\n\n</details>"
+        summary = "<details><summary>All pairs, those across splits first</summary>"
+        return f"{total}\n\n{table}\n\n{summary}\n\n{pairs}\n\n</details>"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

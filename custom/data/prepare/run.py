@@ -223,8 +223,11 @@ def _warnings(
         if split not in splits:
             warnings.append(f"No {split} images: too few labelled images, or a share of 0.")
     if audit is not None and (across := audit.across(splits)):
-        mend = "in the published split, which stays as it is" if options.group_duplicates else "see --group-duplicates"
-        warnings.append(f"{len(across)} pairs of near-duplicate images lie in different splits ({mend}).")
+        if options.group_duplicates:
+            mend = "the published split stays as it is; --seeded-split draws one without them"
+        else:
+            mend = "see the report and --group-duplicates"
+        warnings.append(f"{len(across)} pairs of near-duplicate images lie in different splits: {mend}.")
     return warnings
 
 

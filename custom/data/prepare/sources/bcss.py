@@ -123,7 +123,7 @@ def _slide(name: str) -> str:
 BCSS = Source(
     name="bcss",
     title="BCSS, breast cancer histology, tumour against the rest",
-    layout='the folders "rgbs_colorNormalized" (or "images") and "masks" with files such as TCGA-A1-A0SK-DX1_xmin...png',
+    layout='the folders "rgbs_colorNormalized" (or "images") and "masks", files as TCGA-A1-A0SK-DX1_xmin...png',
     find=find_bcss,
     class_names=("background", "tumour"),
     masks="indices",

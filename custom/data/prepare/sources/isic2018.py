@@ -54,7 +54,7 @@ def _part(place: Path) -> str | None:
 ISIC2018 = Source(
     name="isic2018",
     title="ISIC-2018 task 1, dermoscopy",
-    layout="images such as ISIC_0000000.jpg and masks such as ISIC_0000000_segmentation.png (give --source for each zip)",
+    layout="images such as ISIC_0000000.jpg and masks such as ISIC_0000000_segmentation.png (a --source for each zip)",
     find=find_isic2018,
     class_names=("background", "lesion"),
     validation_share=0.2,
