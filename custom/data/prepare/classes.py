@@ -61,6 +61,8 @@ class TwoClasses(ClassMap):
         found = np.unique(values)
         if found[0] == 0 and len(found) <= 2 and not lossy:
             return (values > 0).astype(np.uint8), 0
+        if 1 < found[-1] <= 127 and not lossy:
+            raise InputError(f"the mask holds {found[:5].tolist()}, expected two values; use the data set folder")
         if found[-1] > 255:
             values = values / 257
         odd = int(((values != 0) & (values != 255)).sum()) if found[-1] > 1 else 0

@@ -128,5 +128,5 @@ def _image_facts(record: Record) -> ImageFacts:
         stored_size=picture.size,
         orientation=orientation_of(picture),
         levels=levels,
-        opens_in_training=by_pillow and record.image.suffix.lower() in IMAGE_SUFFIXES,
+        opens_in_training=by_pillow and record.image.suffix.strip().lower() in IMAGE_SUFFIXES,
     )

@@ -33,7 +33,7 @@ class PairOfFolders:
 def list_files(folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:
     """All files below `folder` with one of the suffixes, in any case, by path; hidden ones are left out."""
     files = (Path(place, name) for place, _, names in _walk(folder) for name in names)
-    return sorted(path for path in files if path.name.lower().endswith(tuple(suffixes)))
+    return sorted(path for path in files if path.name.strip().lower().endswith(tuple(suffixes)))
 
 
 def pairs_of_folders(folder: Path, image_names: Sequence[str], mask_names: Sequence[str]) -> list[PairOfFolders]:

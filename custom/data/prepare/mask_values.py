@@ -48,7 +48,7 @@ class MaskSummary:
 
 def is_lossy(path: Path) -> bool:
     """Whether the file's pixels are only nearly those that were saved."""
-    return path.suffix.lower() in (".jpg", ".jpeg")
+    return path.suffix.strip().lower() in (".jpg", ".jpeg")
 
 
 def upright_mask_values(

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from custom.data.prepare.listing import list_files
 from custom.errors import InputError
 
 __all__ = ["Workplace", "is_prepared", "source_digest", "workplace"]
@@ -41,7 +42,7 @@ class Workplace:
 
 def source_digest(source: Path) -> str:
     """Digest of the names, sizes and times of change of a file, or of all files of a folder."""
-    paths = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+    paths = [source] if source.is_file() else list_files(source, suffixes=("",))
     lines = []
     for path in paths:
         status = path.stat()
@@ -94,7 +95,8 @@ def workplace(output: Path, request: Mapping[str, Any]) -> Iterator[Workplace]:
             os.rename(output, root / "replaced")
         os.rename(place.prepared, output)
     except OSError as error:
-        raise InputError(f"--output {output}: cannot write there ({error.strerror or error})") from error
+        place = error.filename or f"--output {output}"
+        raise InputError(f"{place}: {error.strerror or error}; check the disk and its permissions") from error
     finally:
         if (root / _WORKPLACE_MARK).exists():
             shutil.rmtree(root, ignore_errors=True)

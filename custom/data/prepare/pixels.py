@@ -54,7 +54,7 @@ def read_picture(path: Path) -> tuple[Image.Image, bool]:
     except InputError:
         raise
     except Exception as error:  # Pillow answers broken files with OSError, SyntaxError, ValueError, struct.error, ...
-        if path.suffix.lower() in (".tif", ".tiff"):
+        if path.suffix.strip().lower() in (".tif", ".tiff"):
             return _read_tiff(path), False
         reason = " ".join(str(error).split())
         raise InputError(f"{path} cannot be read as an image; replace the file ({reason})") from error

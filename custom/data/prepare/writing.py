@@ -73,13 +73,15 @@ def write_records(sound: Sequence[tuple[Record, ImageFacts]], plan: WritingPlan,
     Raises:
         InputError: two images would have one name, or a mask holds a value without a class.
     """
-    _require_distinct_names([record for record, _ in sound])
+    _require_usable_names([record for record, _ in sound])
     return over_all(partial(_write, plan=plan), sound, "writing", show_progress)
 
 
-def _require_distinct_names(records: Sequence[Record]) -> None:
+def _require_usable_names(records: Sequence[Record]) -> None:
     seen: dict[str, Path] = {}
     for record in records:
+        if not record.name.isprintable():
+            raise InputError(f"{str(record.image)!r} has characters in its name that cannot be written; rename it")
         other = seen.setdefault(record.name.casefold(), record.image)
         if other is not record.image:
             raise InputError(f"{record.image} and {other} would both be called {record.name}; rename one of them")
@@ -90,7 +92,7 @@ def _write(item: tuple[Record, ImageFacts], plan: WritingPlan) -> Written:
     scale = 1.0 if plan.max_side is None else min(1.0, plan.max_side / max(facts.size))
     size = tuple(max(1, round(side * scale)) for side in facts.size)
     converted = scale < 1 or facts.levels is not None or not facts.opens_in_training
-    image = f"images/{record.name}{_suffix(record, facts) if converted else record.image.suffix}"
+    image = f"images/{record.name}{_suffix(record, facts) if converted else record.image.suffix.strip()}"
     target = plan.folder / image
     target.parent.mkdir(parents=True, exist_ok=True)
     if converted:
