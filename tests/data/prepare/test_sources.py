@@ -69,7 +69,7 @@ def test_another_polyp_set_is_not_mistaken(prepare, tmp_path):
 
 def test_tif_that_pillow_cannot_open_becomes_png(prepare, tmp_path):
     folder = pairs(tmp_path / "CVC-ClinicDB", "1234", "Original", "Ground Truth", ".tif")
-    colours = np.random.RandomState(0).rand(SIZE[1], SIZE[0], 3).astype(np.float16)
+    colours = np.random.RandomState(0).rand(SIZE[1], SIZE[0], 3).astype(np.float32)
     tifffile.imwrite(folder / "Original" / "1.tif", (colours * 65535).astype(np.uint16), planarconfig="separate")
     prepared = prepare("clinicdb", folder)
     image = Image.open(next((prepared.folder / "images").glob("1.*")))
