@@ -91,15 +91,25 @@ def workplace(output: Path, request: Mapping[str, Any]) -> Iterator[Workplace]:
         place = Workplace(root)
         yield place
         _write_marker(place.prepared, request)
-        if output.exists():
-            os.rename(output, root / "replaced")
-        os.rename(place.prepared, output)
+        _put_in_place(place.prepared, output, root / "replaced")
     except OSError as error:
         place = error.filename or f"--output {output}"
         raise InputError(f"{place}: {error.strerror or error}; check the disk and its permissions") from error
     finally:
         if (root / _WORKPLACE_MARK).exists():
             shutil.rmtree(root, ignore_errors=True)
+
+
+def _put_in_place(prepared: Path, output: Path, replaced: Path) -> None:
+    """Rename `prepared` to `output`; what was there goes to `replaced`, or comes back if that fails."""
+    if output.exists():
+        os.rename(output, replaced)
+    try:
+        os.rename(prepared, output)
+    except OSError:
+        if replaced.exists():
+            os.rename(replaced, output)
+        raise
 
 
 def _clear(root: Path) -> None:

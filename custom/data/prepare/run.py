@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from custom.data.prepare.archives import ArchiveLimits, is_archive, unpack
+from custom.data.prepare.archives import ArchiveLimits
 from custom.data.prepare.audit import Audit, audit_images
 from custom.data.prepare.classes import ClassMap, ListedValues, TwoClasses, find_classes, read_mask_colours
 from custom.data.prepare.datalist_file import datalist_content
 from custom.data.prepare.inspection import Inspection, inspect_records
+from custom.data.prepare.opening import as_given, check_sources, errors_as_given, open_sources
 from custom.data.prepare.options import PrepareOptions
 from custom.data.prepare.output import Workplace, is_prepared, source_digest, workplace
 from custom.data.prepare.pixels import allow_large_pictures
@@ -77,7 +78,7 @@ def prepare_dataset(
         raise InputError(f"--mask-colours is for the data set folder; {dataset} knows its masks")
     given = [Path(os.path.abspath(path)) for path in sources]
     output = Path(os.path.abspath(output))
-    _check_paths(given, output)
+    check_sources(given, output)
     request = {
         "dataset": dataset,
         "options": json.loads(json.dumps(asdict(options))),
@@ -86,22 +87,20 @@ def prepare_dataset(
     if is_prepared(output, request, overwrite):
         return Prepared(output, True, _counts(output))
     with allow_large_pictures(), workplace(output, request) as place:
-        warnings = _prepare(source, given, place, options, limits, show_progress)
+        opened = open_sources(given, place.unpacked, limits, show_progress)
+        with errors_as_given(opened):
+            warnings = _prepare(source, opened, place, options, show_progress)
     return Prepared(output, False, _counts(output), warnings)
 
 
 def _prepare(
-    source: Source,
-    given: Sequence[Path],
-    place: Workplace,
-    options: PrepareOptions,
-    limits: ArchiveLimits | None,
-    show_progress: bool,
+    source: Source, opened: Sequence[OpenedSource], place: Workplace, options: PrepareOptions, show_progress: bool
 ) -> list[str]:
     """Fill `place.prepared`; returns the warnings."""
-    opened = _open_sources(given, place, limits, show_progress)
     found = source.find(Request(opened, place.made, options.published_split, show_progress))
     inspection = inspect_records(found.records, options.max_side, show_progress)
+    for lines in inspection.problems.values():
+        lines[:] = [as_given(line, opened) for line in lines]
     class_map = _class_map(source, inspection, options)
     bits = max(8, max((facts.levels or 0) for _, facts in inspection.sound).bit_length())
     plan = WritingPlan(place.prepared, class_map, options.max_side, bits)
@@ -113,7 +112,17 @@ def _prepare(
     subsets = _subsets(source, found, written, splits, options)
     class_names = _class_names(source, class_map)
     report = Report(
-        source, given, found, inspection, class_map, class_names, written, splits, subsets, options.seed, audit
+        source,
+        [part.given for part in opened],
+        found,
+        inspection,
+        class_map,
+        class_names,
+        written,
+        splits,
+        subsets,
+        options.seed,
+        audit,
     )
     report.warnings = _warnings(found, inspection, splits, audit, options)
     content = datalist_content(
@@ -136,31 +145,6 @@ def _known(dataset: str) -> Source:
     if dataset not in SOURCES:
         raise InputError(f"{dataset!r} is no data set this command knows; choose one of {', '.join(SOURCES)}")
     return SOURCES[dataset]
-
-
-def _check_paths(given: Sequence[Path], output: Path) -> None:
-    if not given:
-        raise InputError("no --source given; name a folder or an archive")
-    for path in given:
-        if not path.exists():
-            raise InputError(f"--source {path} does not exist; give a folder or an archive")
-        if path.is_file() and not is_archive(path):
-            raise InputError(f"--source {path} is no folder and no .zip, .tar, .tar.gz or .tgz; unpack it yourself")
-        if path.is_dir() and (output == path or path in output.parents):
-            raise InputError(f"--output {output} lies in the source {path}; name a folder elsewhere")
-
-
-def _open_sources(
-    given: Sequence[Path], place: Workplace, limits: ArchiveLimits | None, show_progress: bool
-) -> list[OpenedSource]:
-    opened = []
-    for number, path in enumerate(given):
-        folder = path
-        if path.is_file():
-            folder = place.unpacked / str(number)
-            unpack(path, folder, limits, show_progress)
-        opened.append(OpenedSource(path, folder))
-    return opened
 
 
 def _class_map(source: Source, inspection: Inspection, options: PrepareOptions) -> ClassMap:

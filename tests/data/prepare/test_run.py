@@ -135,6 +135,30 @@ def test_an_archive_is_unpacked_and_vanishes(prepare, own, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"Own Data.zip", "prepared"}
 
 
+def test_messages_name_the_archive_instead_of_where_it_was_unpacked(prepare, refused, own, tmp_path):
+    (own / "images" / "case 0.png").write_bytes(b"garbage")
+    archive = shutil.make_archive(tmp_path / "a", "zip", own)
+    assert f"{archive}/images/case 0.png cannot be read" in prepare("folder", archive).report
+    picture(own / "images" / "case 1.jpg")
+    shutil.make_archive(tmp_path / "a", "zip", own)
+    assert f"{archive}/images/case 1" in refused("folder", archive, output="other")
+
+
+def test_the_old_folder_comes_back_if_the_new_one_cannot_be_put_there(prepare, own, monkeypatch):
+    folder = prepare("folder", own).folder
+    rename = os.rename
+
+    def refuse(source, target):
+        if source.name == "prepared" and target == folder and source.parent.name.endswith("unfinished"):
+            raise OSError(28, "No space left on device")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(InputError, match="No space left"):
+        prepare("folder", own, seed=1, overwrite=True)
+    assert (folder / "datalist.json").is_file()
+
+
 def test_an_archive_over_the_limit_leaves_nothing(own, tmp_path):
     archive = shutil.make_archive(tmp_path / "a", "zip", own)
     with pytest.raises(InputError, match="--max-archive-gb"):
