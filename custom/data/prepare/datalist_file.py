@@ -1,0 +1,44 @@
+"""The content of `datalist.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from custom.data.prepare.classes import ClassMap
+from custom.data.prepare.records import Source
+from custom.data.prepare.writing import Written
+
+__all__ = ["datalist_content"]
+
+
+def datalist_content(
+    source: Source,
+    description: str,
+    seed: int,
+    class_map: ClassMap,
+    class_names: Sequence[str],
+    written: Sequence[Written],
+    splits: Sequence[str],
+    subsets: Mapping[str, Sequence[str]],
+) -> dict[str, Any]:
+    """All that `load_datalist` reads, and what a reader wants to know: classes, seed, a SHA-256 of every file.
+
+    An entry tells beside its files the "group" (patient, slide) and the "set" of a collection, where there are such.
+    """
+    entries = {split: [] for split in ("training", "validation", "test")}
+    for item, split in zip(written, splits, strict=True):
+        entry = {"image": item.image, "label": item.label, "group": item.record.group, "set": item.record.set_name}
+        entries[split].append({key: value for key, value in entry.items() if value is not None})
+    fingerprints = dict(sorted(pair for item in written for pair in item.fingerprints.items()))
+    return {
+        "name": source.name,
+        "description": description,
+        "num_classes": class_map.num_classes,
+        "class_names": list(class_names),
+        "classes": dict(class_map.classes),
+        "seed": seed,
+        **entries,
+        "labelled_subsets": dict(subsets),
+        "fingerprints": fingerprints,
+    }

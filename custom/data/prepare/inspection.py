@@ -1,0 +1,132 @@
+"""Look at every file before anything is written: what is broken is set aside and named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from custom.data.image_files import IMAGE_SUFFIXES
+from custom.data.prepare.mask_values import MaskSummary, summarise, upright_mask_values
+from custom.data.prepare.pixels import grey_levels, orientation_of, read_picture
+from custom.data.prepare.records import Record
+from custom.errors import InputError
+from custom.transforms.loading import MAX_PIXELS
+
+__all__ = ["ImageFacts", "Inspection", "inspect_records", "over_all"]
+
+WORKERS = 4
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What is known of a sound image.
+
+    Attributes:
+        stored_size: (width, height) as stored.
+        orientation: EXIF orientation.
+        levels: largest grey value, if it has 16 bits; else None.
+        opens_in_training: the file's format is one the loader reads.
+    """
+
+    stored_size: tuple[int, int]
+    orientation: int
+    levels: int | None
+    opens_in_training: bool
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) upright."""
+        return self.stored_size[::-1] if self.orientation >= 5 else self.stored_size
+
+
+@dataclass
+class Inspection:
+    """The sound records with their facts, and what was wrong with the others.
+
+    Attributes:
+        sound: records and facts.
+        masks: values of all their masks.
+        problems: one line each for the records left out, by kind: "unreadable" or "size mismatch".
+        doubtful_orientation: names of images whose masks may be turned the other way.
+    """
+
+    sound: list[tuple[Record, ImageFacts]] = field(default_factory=list)
+    masks: MaskSummary = field(default_factory=MaskSummary)
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    doubtful_orientation: list[str] = field(default_factory=list)
+
+
+def inspect_records(records: Sequence[Record], max_side: int | None, show_progress: bool) -> Inspection:
+    """Read all images and masks.
+
+    Raises:
+        InputError: an image is too large for training and is not to be scaled down; or no record is sound.
+    """
+    inspection = Inspection()
+    for record, outcome in zip(
+        records, over_all(partial(_inspect, max_side=max_side), records, "reading", show_progress), strict=True
+    ):
+        if isinstance(outcome, InputError):
+            kind = "size mismatch" if "its image" in str(outcome) else "unreadable"
+            inspection.problems.setdefault(kind, []).append(str(outcome))
+            continue
+        facts, masks, doubtful = outcome
+        inspection.sound.append((record, facts))
+        inspection.masks.add(masks)
+        if doubtful:
+            inspection.doubtful_orientation.append(record.name)
+    if not any(record.masks for record, _ in inspection.sound):
+        lines = [line for found in inspection.problems.values() for line in found]
+        others = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+        raise InputError(f"{lines[0]}{others}" if lines else "no image has a mask; add at least one mask")
+    return inspection
+
+
+def over_all(
+    function: Callable[[Item], Result], items: Sequence[Item], description: str, show_progress: bool
+) -> list[Result]:
+    """`function` of each item, in threads (decoding and hashing leave Python's lock), with a progress bar."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        found = pool.map(function, items)
+        quiet = None if show_progress else True  # None: quiet unless on a terminal
+        return list(tqdm(found, description, len(items), unit="item", disable=quiet))
+
+
+def _inspect(record: Record, max_side: int | None) -> tuple[ImageFacts, MaskSummary, bool] | InputError:
+    try:
+        facts = _image_facts(record)
+        masks, doubtful = MaskSummary(), False
+        for path in record.masks:
+            values, palette, guessed = upright_mask_values(path, facts.stored_size, facts.orientation)
+            masks.add(summarise(values, path, palette))
+            doubtful |= guessed
+    except InputError as error:
+        return error
+    if max_side is None and facts.size[0] * facts.size[1] > MAX_PIXELS:
+        raise InputError(
+            f"{record.image}: {facts.size[0]}x{facts.size[1]} pixels are more than the {MAX_PIXELS} training takes; "
+            "scale the images down with --max-side, such as --max-side 2048"
+        )
+    return facts, masks, doubtful
+
+
+def _image_facts(record: Record) -> ImageFacts:
+    picture, by_pillow = read_picture(record.image)
+    try:
+        levels = grey_levels(picture)
+    except InputError as error:
+        raise InputError(f"{record.image}: {error}") from error
+    return ImageFacts(
+        stored_size=picture.size,
+        orientation=orientation_of(picture),
+        levels=levels,
+        opens_in_training=by_pillow and record.image.suffix.strip().lower() in IMAGE_SUFFIXES,
+    )

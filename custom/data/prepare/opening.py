@@ -1,0 +1,56 @@
+"""Folders are taken as they are, archives are unpacked; messages speak of what the user gave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from custom.data.prepare.archives import ArchiveLimits, is_archive, unpack
+from custom.data.prepare.records import OpenedSource
+from custom.errors import InputError
+
+__all__ = ["as_given", "check_sources", "errors_as_given", "open_sources"]
+
+
+def check_sources(given: Sequence[Path], output: Path) -> None:
+    """Raise an `InputError` unless every source is a folder or an archive, and `output` lies in none of them."""
+    if not given:
+        raise InputError("no --source given; name a folder or an archive")
+    for path in given:
+        if not path.exists():
+            raise InputError(f"--source {path} does not exist; give a folder or an archive")
+        if path.is_file() and not is_archive(path):
+            raise InputError(f"--source {path} is no folder and no .zip, .tar, .tar.gz or .tgz; unpack it yourself")
+        if path.is_dir() and (output == path or path in output.parents):
+            raise InputError(f"--output {output} lies in the source {path}; name a folder elsewhere")
+
+
+def open_sources(
+    given: Sequence[Path], unpacked: Path, limits: ArchiveLimits | None, show_progress: bool
+) -> list[OpenedSource]:
+    """The sources, with archives unpacked below `unpacked`."""
+    opened = []
+    for number, path in enumerate(given):
+        folder = path
+        if path.is_file():
+            folder = unpacked / str(number)
+            unpack(path, folder, limits, show_progress)
+        opened.append(OpenedSource(path, folder))
+    return opened
+
+
+def as_given(line: str, opened: Sequence[OpenedSource]) -> str:
+    """`line` with paths in archives instead of paths where they were unpacked for a while."""
+    for source in opened:
+        line = line.replace(str(source.folder), str(source.given))
+    return line
+
+
+@contextmanager
+def errors_as_given(opened: Sequence[OpenedSource]) -> Iterator[None]:
+    """Let every `InputError` name files as the user knows them."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(as_given(str(error), opened)) from error

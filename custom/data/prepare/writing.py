@@ -1,0 +1,153 @@
+"""Write images as they were and masks as class indices."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from custom.data.prepare.classes import ClassMap
+from custom.data.prepare.inspection import ImageFacts, over_all
+from custom.data.prepare.mask_values import is_lossy, upright_mask_values
+from custom.data.prepare.pixels import read_picture, turn
+from custom.data.prepare.records import Record
+from custom.errors import InputError
+
+__all__ = ["Written", "WritingPlan", "write_records"]
+
+_JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class WritingPlan:
+    """How files are written.
+
+    Attributes:
+        folder: where "images" and "masks" go.
+        class_map: meaning of the masks' values.
+        max_side: see `PrepareOptions`.
+        bits: bits of a grey value which the 16-bit images of the set really use.
+    """
+
+    folder: Path
+    class_map: ClassMap
+    max_side: int | None
+    bits: int
+
+
+@dataclass(frozen=True)
+class Written:
+    """A prepared image.
+
+    Attributes:
+        record: where it comes from.
+        image: its path, relative to the prepared folder.
+        label: that of its mask, if it has one.
+        size: (width, height) as written, upright.
+        class_pixels: pixels of each class; None without a mask.
+        odd_pixels: pixels of the mask with an odd value.
+        converted: the image is not the very file it was.
+        fingerprints: SHA-256 of the files by path.
+    """
+
+    record: Record
+    image: str
+    label: str | None
+    size: tuple[int, int]
+    class_pixels: NDArray[np.int64] | None
+    odd_pixels: int
+    converted: bool
+    fingerprints: dict[str, str]
+
+
+def write_records(sound: Sequence[tuple[Record, ImageFacts]], plan: WritingPlan, show_progress: bool) -> list[Written]:
+    """Write all images and masks.
+
+    Raises:
+        InputError: two images would have one name, or a mask holds a value without a class.
+    """
+    _require_usable_names([record for record, _ in sound])
+    return over_all(partial(_write, plan=plan), sound, "writing", show_progress)
+
+
+def _require_usable_names(records: Sequence[Record]) -> None:
+    seen: dict[str, Path] = {}
+    for record in records:
+        if not record.name.isprintable():
+            raise InputError(f"{str(record.image)!r} has characters in its name that cannot be written; rename it")
+        other = seen.setdefault(record.name.casefold(), record.image)
+        if other is not record.image:
+            raise InputError(f"{record.image} and {other} would both be called {record.name}; rename one of them")
+
+
+def _write(item: tuple[Record, ImageFacts], plan: WritingPlan) -> Written:
+    record, facts = item
+    scale = 1.0 if plan.max_side is None else min(1.0, plan.max_side / max(facts.size))
+    size = tuple(max(1, round(side * scale)) for side in facts.size)
+    converted = scale < 1 or facts.levels is not None or not facts.opens_in_training
+    image = f"images/{record.name}{_suffix(record, facts) if converted else record.image.suffix.strip()}"
+    target = plan.folder / image
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if converted:
+        _convert_image(record, facts, size, plan.bits, target)
+    else:
+        shutil.copyfile(record.image, target)
+    label, class_pixels, odd_pixels = None, None, 0
+    if record.masks:
+        label = f"masks/{record.name}.png"
+        class_pixels, odd_pixels = _write_mask(record, facts, size, plan, plan.folder / label)
+    fingerprints = {path: _sha256(plan.folder / path) for path in (image, label) if path is not None}
+    return Written(record, image, label, size, class_pixels, odd_pixels, converted, fingerprints)
+
+
+def _suffix(record: Record, facts: ImageFacts) -> str:
+    return ".jpg" if is_lossy(record.image) and facts.levels is None else ".png"
+
+
+def _convert_image(record: Record, facts: ImageFacts, size: tuple[int, int], bits: int, target: Path) -> None:
+    picture = turn(read_picture(record.image)[0], facts.orientation)
+    if facts.levels is not None:
+        picture = Image.fromarray(np.rint(np.asarray(picture) / (2**bits - 1) * 255).astype(np.uint8))
+    elif picture.mode not in ("L", "RGB"):
+        picture = picture.convert("RGB")
+    if picture.size != size:
+        picture = picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=3)
+    if target.suffix == ".jpg":
+        picture.save(target, quality=_JPEG_QUALITY, exif=b"")
+    else:
+        picture.info.clear()  # no second turn by an orientation that has been applied
+        picture.save(target)
+
+
+def _write_mask(
+    record: Record, facts: ImageFacts, size: tuple[int, int], plan: WritingPlan, target: Path
+) -> tuple[NDArray[np.int64], int]:
+    """Write the joined masks; returns pixels by class and odd pixels."""
+    joined = np.zeros(facts.size[::-1], np.uint8)
+    odd_pixels = 0
+    for path in record.masks:
+        values, _, _ = upright_mask_values(path, facts.stored_size, facts.orientation)
+        try:
+            indices, odd = plan.class_map.indices(values, is_lossy(path))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        joined = np.maximum(joined, indices)
+        odd_pixels += odd
+    mask = Image.fromarray(joined)
+    if mask.size != size:
+        mask = mask.resize(size, Image.Resampling.NEAREST)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    mask.save(target)
+    return np.bincount(np.asarray(mask).ravel(), minlength=plan.class_map.num_classes), odd_pixels
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
