@@ -37,21 +37,21 @@ class Difficulty:
     A data set records these values, so that changing one of them has the set made anew.
     """
 
-    lesion_area: Range = (0.04, 0.25)  # share of the picture, log-uniform
+    lesion_area: Range = (0.03, 0.25)  # share of the picture, log-uniform
     two_lesions_share: float = 0.10
     malignant_share: float = 0.40
-    lesion_contrast_db: Range = (-20.0, -11.0)
-    isoechoic_share: float = 0.0
+    lesion_contrast_db: Range = (-18.0, -9.0)
+    isoechoic_share: float = 0.05
     isoechoic_contrast_db: Range = (-6.5, -3.5)
     posterior_sign_share: float = 0.65  # benign: enhancement; malignant: shadow
     fat_lobules: tuple[int, int] = (2, 6)  # counts include both ends
     vessels: tuple[int, int] = (1, 5)
-    shadow_columns: tuple[int, int] = (0, 1)
-    distractor_contrast_db: Range = (-9.0, -3.0)
-    poor_contact_share: float = 0.25
+    shadow_columns: tuple[int, int] = (0, 2)
+    distractor_contrast_db: Range = (-12.0, -4.0)
+    poor_contact_share: float = 0.4
     dark_corner_share: float = 0.25
     depth_loss_db: Range = (2.0, 18.0)
-    speckle_looks: tuple[int, int] = (4, 8)  # pictures compounded into one: fewer are noisier
+    speckle_looks: tuple[int, int] = (3, 8)  # pictures compounded into one: fewer are noisier
     gain_db: Range = (-14.0, -1.0)
     dynamic_range_db: Range = (40.0, 60.0)
 
