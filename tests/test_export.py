@@ -67,7 +67,7 @@ def test_a_bundle_holds_its_parts_and_the_code_but_no_data_runs_or_caches(bundle
         "LICENSE",
     }
     assert {"custom/__init__.py", "custom/networks/semigda.py", "custom/export.py"} <= code
-    assert all(name.endswith(".py") for name in code)
+    assert all(name.endswith((".py", ".json")) for name in code)
     assert not any(path.is_symlink() for path in output.rglob("*"))
     assert neighbours(output) == ["copy"]
 
