@@ -22,12 +22,22 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
 from scipy.special import expit
 
 from custom.data import phantom_colonoscopy, phantom_dermoscopy, phantom_histology
+from custom.data.phantom_drawing import (
+    ANGLES,
+    SUPERSAMPLING,
+    Field,
+    Range,
+    check_size,
+    draw_integer,
+    pixel_centres,
+    place_centre,
+    shrink,
+    smooth_noise,
+    to_mask,
+)
 from custom.errors import InputError, show_input_errors_in_one_line
 
 __all__ = ["DIFFICULTY", "MODALITIES", "Difficulty", "draw_ultrasound_phantom", "write_phantom_dataset"]
-
-Field = NDArray[np.floating]
-Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -65,10 +75,8 @@ MODALITIES = {
     "dermoscopy": "Synthetic dermoscopy with one lesion in each picture",
     "histology": "Synthetic H&E-stained tissue with tumour regions in each picture",
 }
-SMALLEST_SIZE = 32
 
 _SPLITS = ("training", "validation", "test")
-_SUPERSAMPLING = 2
 
 
 @dataclass(frozen=True)
@@ -95,11 +103,8 @@ def draw_ultrasound_phantom(size: int, rng: np.random.Generator) -> tuple[NDArra
     Raises:
         InputError: `size` is too small to show the smallest lesion.
     """
-    if size < SMALLEST_SIZE:
-        raise InputError(f"image_size is {size}: give at least {SMALLEST_SIZE}")
-    side = size * _SUPERSAMPLING
-    depth, lateral = (axis.astype(np.float32) + 0.5 for axis in np.ogrid[0:side, 0:side])
-    depth, lateral = depth / side, lateral / side
+    check_size(size)
+    depth, lateral = pixel_centres(size * SUPERSAMPLING)
 
     echo = _bend_layers(_layered_tissue(depth, lateral, rng) + _lobules_and_vessels(depth, lateral, rng), rng)
     gain = _depth_gain(depth, rng) + _shadow_columns(depth, lateral, rng) + _probe_contact(depth, lateral, rng)
@@ -110,22 +115,7 @@ def draw_ultrasound_phantom(size: int, rng: np.random.Generator) -> tuple[NDArra
 
     grey = _log_compress(_speckle(echo + gain, rng), rng)
     mask = np.max([lesion.inside > 0 for lesion in lesions], axis=0)
-    return np.rint(255 * _shrink(grey)).astype(np.uint8), np.where(_shrink(mask) >= 0.5, 255, 0).astype(np.uint8)
-
-
-def _draw_integer(ends: tuple[int, int], rng: np.random.Generator) -> int:
-    return int(rng.integers(*ends, endpoint=True))
-
-
-def _smooth_noise(cells: tuple[int, int], side: int, rng: np.random.Generator) -> Field:
-    """Noise [side, side] of about unit variance with `cells` (down, across) independent values, joined smoothly."""
-    knots = rng.standard_normal(cells, dtype=np.float32) * 1.2
-    return np.asarray(Image.fromarray(knots).resize((side, side), Image.Resampling.BICUBIC))
-
-
-def _shrink(picture: NDArray) -> Field:
-    side = len(picture) // _SUPERSAMPLING
-    return picture.reshape(side, _SUPERSAMPLING, side, _SUPERSAMPLING).mean(axis=(1, 3))
+    return np.rint(255 * shrink(grey)).astype(np.uint8), to_mask(mask)
 
 
 # Tissue
@@ -135,7 +125,7 @@ def _layered_tissue(depth: Field, lateral: Field, rng: np.random.Generator) -> F
     """Echo strength in dB of skin, fat, gland, muscle and what lies below, with fibrous strands along the layers."""
     side = len(depth)
     thicknesses = [rng.uniform(0.02, 0.05), rng.uniform(0.08, 0.3), rng.uniform(0.2, 0.55), rng.uniform(0.12, 0.3)]
-    wavy_depth = depth + 0.015 * _smooth_noise((3, 7), side, rng) * np.clip(depth / 0.1, 0, 1)
+    wavy_depth = depth + 0.015 * smooth_noise((3, 7), side, rng) * np.clip(depth / 0.1, 0, 1)
     below = [expit((wavy_depth - boundary) / 0.006) for boundary in np.cumsum(thicknesses)]
     shares = -np.diff([np.ones_like(wavy_depth), *below, np.zeros_like(wavy_depth)], axis=0)
 
@@ -145,21 +135,21 @@ def _layered_tissue(depth: Field, lateral: Field, rng: np.random.Generator) -> F
     echo = by_layer(-5, rng.uniform(-21, -14), rng.uniform(-15, -8), rng.uniform(-21, -13), rng.uniform(-30, -17))
     echo += by_layer(0, 10, 6, 11, 7) * _strands((9, 3), 0.13, side, rng)
     echo += by_layer(2, 3, 9, 8, 4) * _strands((24, 5), 0.35, side, rng)
-    echo += by_layer(0, 1.5, 3, 2, 3) * _smooth_noise((12, 6), side, rng)
+    echo += by_layer(0, 1.5, 3, 2, 3) * smooth_noise((12, 6), side, rng)
     fasciae = 4 * (shares[:-1] * shares[1:]).sum(axis=0)
     return echo + rng.uniform(2, 9) * fasciae
 
 
 def _strands(cells: tuple[int, int], thickness: float, side: int, rng: np.random.Generator) -> Field:
     """Thin curved lines, 0 to about 1.5, brighter in some patches: the zero crossings of smooth noise."""
-    lines = np.exp(-((_smooth_noise(cells, side, rng) / thickness) ** 2))
-    return lines * np.clip(0.6 + 0.6 * _smooth_noise((5, 4), side, rng), 0, 1.5)
+    lines = np.exp(-((smooth_noise(cells, side, rng) / thickness) ** 2))
+    return lines * np.clip(0.6 + 0.6 * smooth_noise((5, 4), side, rng), 0, 1.5)
 
 
 def _lobules_and_vessels(depth: Field, lateral: Field, rng: np.random.Generator) -> Field:
     """Dark things along the layers that are no lesions, in dB: flat fat lobules, small ducts and vessels."""
-    lobules = _draw_integer(DIFFICULTY.fat_lobules, rng)
-    count = lobules + _draw_integer(DIFFICULTY.vessels, rng)
+    lobules = draw_integer(DIFFICULTY.fat_lobules, rng)
+    count = lobules + draw_integer(DIFFICULTY.vessels, rng)
     is_lobule = np.arange(count)[:, None, None] < lobules
 
     def draw(for_lobules: Range, for_vessels: Range) -> Field:
@@ -179,7 +169,7 @@ def _bend_layers(flat_tissue: Field, rng: np.random.Generator) -> Field:
     side = len(flat_tissue)
     down, across = np.mgrid[0:side, 0:side].astype(np.float32)
     tilt = rng.uniform(-0.25, 0.25) * (across / side - rng.uniform(0.3, 0.7))
-    waves = rng.uniform(0.01, 0.05) * _smooth_noise((3, 4), side, rng)
+    waves = rng.uniform(0.01, 0.05) * smooth_noise((3, 4), side, rng)
     down += side * (tilt + waves) * np.clip(down / side / 0.25, 0, 1)
     return map_coordinates(flat_tissue, [down, across], order=1, mode="nearest")
 
@@ -208,37 +198,28 @@ def _draw_lesion(area: float, lateral_span: Range, depth: Field, lateral: Field,
     malignant = bool(rng.random() < DIFFICULTY.malignant_share)
     height_to_width = rng.uniform(0.7, 1.5) if malignant else rng.uniform(0.45, 1.0)
     half_height, half_width = np.sqrt(area / np.pi * height_to_width), np.sqrt(area / np.pi / height_to_width)
-    down = depth - _place(half_height, (0.06, 0.88), rng)
-    across = lateral - _place(half_width, lateral_span, rng)
+    down = depth - place_centre(half_height, (0.06, 0.88), rng)
+    across = lateral - place_centre(half_width, lateral_span, rng)
 
     turn = rng.normal(scale=0.25)
     along = (across * np.cos(turn) + down * np.sin(turn)) / half_width
     upright = (down * np.cos(turn) - across * np.sin(turn)) / half_height
-    outline = np.interp(np.arctan2(upright, along), _ANGLES, _draw_outline(malignant, rng), period=2 * np.pi)
+    outline = np.interp(np.arctan2(upright, along), ANGLES, _draw_outline(malignant, rng), period=2 * np.pi)
     inside = (outline - np.hypot(along, upright)) * np.sqrt(half_height * half_width)
     blur = rng.uniform(0.006, 0.018) if malignant else rng.uniform(0.002, 0.008)
     return Lesion(inside, expit(inside / blur), malignant, height=2 * half_height)
 
 
-def _place(half_length: float, span: Range, rng: np.random.Generator) -> float:
-    """A centre that keeps `half_length` within `span`, or the middle of the span if it is too short."""
-    slack = max(0.0, (span[1] - span[0]) / 2 - half_length)
-    return (span[0] + span[1]) / 2 + rng.uniform(-slack, slack)
-
-
-_ANGLES = np.linspace(-np.pi, np.pi, 360, endpoint=False)
-
-
 def _draw_outline(malignant: bool, rng: np.random.Generator) -> Field:
-    """Radius at each of `_ANGLES` of a randomly dented circle whose area is that of the unit circle."""
+    """Radius at each of `ANGLES` of a randomly dented circle whose area is that of the unit circle."""
     wave = np.arange(2, 8 if malignant else 5)[:, None]
     height = rng.normal(scale=0.15, size=wave.shape) / (np.sqrt(wave - 1) if malignant else wave - 0.5)
-    radius = 1 + (height * np.cos(wave * _ANGLES + rng.uniform(0, 2 * np.pi, wave.shape))).sum(axis=0)
+    radius = 1 + (height * np.cos(wave * ANGLES + rng.uniform(0, 2 * np.pi, wave.shape))).sum(axis=0)
     radius = np.clip(radius, 0.55, 1.6)
     if malignant:
         spicule = rng.uniform(-np.pi, np.pi, (rng.integers(2, 7), 1))
         length, half_angle = rng.uniform(0.05, 0.35, spicule.shape), rng.uniform(0.12, 0.3, spicule.shape)
-        radius += (length * np.exp((np.cos(_ANGLES - spicule) - 1) / half_angle**2)).max(axis=0)
+        radius += (length * np.exp((np.cos(ANGLES - spicule) - 1) / half_angle**2)).max(axis=0)
     return radius / np.sqrt(np.mean(radius**2))
 
 
@@ -248,9 +229,9 @@ def _embed(lesion: Lesion, echo: Field, rng: np.random.Generator) -> Field:
     isoechoic = rng.random() < DIFFICULTY.isoechoic_share
     contrast = rng.uniform(*(DIFFICULTY.isoechoic_contrast_db if isoechoic else DIFFICULTY.lesion_contrast_db))
     interior = np.average(echo, weights=lesion.membership) + contrast
-    interior = interior + (2.5 if lesion.malignant else 1.2) * _smooth_noise((12, 12), side, rng)
+    interior = interior + (2.5 if lesion.malignant else 1.2) * smooth_noise((12, 12), side, rng)
     if lesion.malignant and rng.random() < 0.4:  # microcalcifications
-        interior = interior + 16 * expit(6 * (_smooth_noise((45, 45), side, rng) - 2.4))
+        interior = interior + 16 * expit(6 * (smooth_noise((45, 45), side, rng) - 2.4))
     rim_offset, rim_width = (0.03, 0.025) if lesion.malignant else (0.0, 0.01)
     rim = rng.uniform(0, 6) * np.exp(-(((lesion.inside + rim_offset) / rim_width) ** 2))
     return lesion.membership * interior + (1 - lesion.membership) * echo + rim
@@ -272,13 +253,13 @@ def _posterior_gain(lesion: Lesion, rng: np.random.Generator) -> Field:
 def _depth_gain(depth: Field, rng: np.random.Generator) -> Field:
     """What the time-gain compensation has left of the loss with depth, and its bands, in dB."""
     loss = rng.uniform(*DIFFICULTY.depth_loss_db) * depth ** rng.uniform(0.7, 3)
-    return rng.uniform(0, 3) * _smooth_noise((6, 1), len(depth), rng) - loss
+    return rng.uniform(0, 3) * smooth_noise((6, 1), len(depth), rng) - loss
 
 
 def _shadow_columns(depth: Field, lateral: Field, rng: np.random.Generator) -> Field:
     """Bright reflectors (strands, gas, calcification) with the dark columns behind them, in dB."""
     gain = np.zeros((depth + lateral).shape)
-    for _ in range(_draw_integer(DIFFICULTY.shadow_columns, rng)):
+    for _ in range(draw_integer(DIFFICULTY.shadow_columns, rng)):
         row, column, half_width = rng.uniform(0, 0.6), rng.uniform(0, 1), rng.uniform(0.03, 0.12)
         slant, spread = rng.normal(scale=0.08), rng.uniform(-0.3, 1)
         behind = depth - row
@@ -309,7 +290,7 @@ def _speckle(echo: Field, rng: np.random.Generator) -> Field:
     """
     side = len(echo)
     amplitude = (10 ** (echo / 20)).astype(np.float32)
-    looks = _draw_integer(DIFFICULTY.speckle_looks, rng)
+    looks = draw_integer(DIFFICULTY.speckle_looks, rng)
     scatterers = amplitude * rng.standard_normal((2 * looks, side, side), dtype=np.float32)  # real, imaginary parts
     beam = (0, rng.uniform(0.004, 0.008) * side, rng.uniform(0.009, 0.017) * side)
     power = (gaussian_filter(scatterers, beam) ** 2).sum(axis=0)
@@ -406,8 +387,7 @@ def _check_arguments(counts: dict[str, int], image_size: int, seed: int, modalit
     for name, least in {"labelled": 1, "unlabelled": 0, "validation": 0, "test": 0}.items():
         if counts[name] < least:
             raise InputError(f"{name} is {counts[name]}: give at least {least}")
-    if image_size < SMALLEST_SIZE:
-        raise InputError(f"image_size is {image_size}: give at least {SMALLEST_SIZE}")
+    check_size(image_size)
     if seed < 0:
         raise InputError(f"seed is {seed}: give at least 0")
 
