@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from custom.errors import InputError
+from custom.files import file_digest
 from custom.transforms.loading import image_to_rgb, mask_to_classes, open_as
 
 __all__ = ["check_dataset", "data_fingerprint"]
@@ -54,7 +55,7 @@ def data_fingerprint(splits: Splits) -> str:
     files = [(split, key, path) for split in splits for item in _used(splits, split) for key, path in item.items()]
     folder = os.path.commonpath([os.path.dirname(path) for _, _, path in files])
     with ThreadPoolExecutor() as pool:
-        digests = pool.map(_file_digest, [path for _, _, path in files])
+        digests = pool.map(file_digest, [path for _, _, path in files])
         lines = [
             f"{split} {key} {Path(path).relative_to(folder).as_posix()} {digest}\n"
             for (split, key, path), digest in zip(files, digests, strict=True)
@@ -93,8 +94,3 @@ def _shared_images(splits: Splits) -> Iterator[str]:
             other = first_use.setdefault(os.path.realpath(item["image"]), purpose)
             if other != purpose:
                 yield f"{item['image']} is in {other} and in {purpose}; keep it in one of them"
-
-
-def _file_digest(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from custom.data.prepare.mask_values import is_lossy, upright_mask_values
 from custom.data.prepare.pixels import read_picture, turn
 from custom.data.prepare.records import Record
 from custom.errors import InputError
+from custom.files import file_digest
 
 __all__ = ["Written", "WritingPlan", "write_records"]
 
@@ -103,7 +103,7 @@ def _write(item: tuple[Record, ImageFacts], plan: WritingPlan) -> Written:
     if record.masks:
         label = f"masks/{record.name}.png"
         class_pixels, odd_pixels = _write_mask(record, facts, size, plan, plan.folder / label)
-    fingerprints = {path: _sha256(plan.folder / path) for path in (image, label) if path is not None}
+    fingerprints = {path: file_digest(plan.folder / path) for path in (image, label) if path is not None}
     return Written(record, image, label, size, class_pixels, odd_pixels, converted, fingerprints)
 
 
@@ -146,8 +146,3 @@ def _write_mask(
     target.parent.mkdir(parents=True, exist_ok=True)
     mask.save(target)
     return np.bincount(np.asarray(mask).ravel(), minlength=plan.class_map.num_classes), odd_pixels
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
