@@ -36,6 +36,7 @@ from custom.data.phantom_drawing import (
     to_mask,
 )
 from custom.errors import InputError, show_input_errors_in_one_line
+from custom.files import write_whole
 
 __all__ = ["DIFFICULTY", "MODALITIES", "Difficulty", "draw_ultrasound_phantom", "write_phantom_dataset"]
 
@@ -371,9 +372,7 @@ def write_phantom_dataset(
         if earlier is not None:
             _remove_earlier_set(folder, datalist_path)
         _write_pictures(folder, datalist, draw, image_size, seed)
-        unfinished = datalist_path.with_suffix(".json.part")
-        unfinished.write_text(json.dumps(datalist, indent=2) + "\n", encoding="utf-8")
-        os.replace(unfinished, datalist_path)
+        write_whole(datalist_path, (json.dumps(datalist, indent=2) + "\n").encode())
     except OSError as error:
         raise InputError(
             f"{folder}: cannot write the phantom data set there ({error.strerror or error}): name another output folder"

@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 from monai.bundle import ConfigWorkflow
 
+from custom.errors import InputError
 from custom.handlers import format_table
 
 __all__ = ["LabelsOnlyBaseline"]
@@ -25,6 +27,9 @@ class LabelsOnlyBaseline:
         output_dir: folder of the second run.
         dataset_dir: data of the first run.
         resume: go on where an interrupted second run stopped.
+
+    Raises:
+        InputError: there are several processes.
     """
 
     def __init__(
@@ -35,6 +40,10 @@ class LabelsOnlyBaseline:
         dataset_dir: str | os.PathLike,
         resume: bool = False,
     ) -> None:
+        if idist.get_world_size() > 1:
+            raise InputError(
+                "quickstart.json is for one process: start it with python and without multi_gpu_train.json"
+            )
         self.config_file = str(config_file)
         self.meta_file = str(meta_file)
         self.output_dir = Path(output_dir)

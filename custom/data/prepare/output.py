@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from custom.data.prepare.listing import list_files
 from custom.errors import InputError
 
@@ -21,6 +23,7 @@ MARKER = "prepared.json"
 
 _MADE_BY = "custom.data.prepare"
 _WORKPLACE_MARK = "unfinished.txt"
+_LOCK = "lock"
 
 
 class Workplace:
@@ -81,23 +84,36 @@ def workplace(output: Path, request: Mapping[str, Any]) -> Iterator[Workplace]:
     """A place to prepare in. Its "prepared" becomes `output` when the block ends well; otherwise nothing stays.
 
     Raises:
-        InputError: the disk is full or may not be written.
+        InputError: another command is preparing the same output, or the disk is full or may not be written.
     """
     root = output.with_name(f".{output.name}.unfinished")
     try:
-        _clear(root)
-        root.mkdir(parents=True)
-        (root / _WORKPLACE_MARK).write_text("A data set is being prepared here. Safe to delete when nothing runs.\n")
-        place = Workplace(root)
-        yield place
-        _write_marker(place.prepared, request)
-        _put_in_place(place.prepared, output, root / "replaced")
+        with _only_here(root, output):
+            try:
+                _clear(root)
+                place = Workplace(root)
+                yield place
+                _write_marker(place.prepared, request)
+                _put_in_place(place.prepared, output, root / "replaced")
+            finally:
+                shutil.rmtree(root, ignore_errors=True)
     except OSError as error:
         place = error.filename or f"--output {output}"
         raise InputError(f"{place}: {error.strerror or error}; check the disk and its permissions") from error
-    finally:
-        if (root / _WORKPLACE_MARK).exists():
-            shutil.rmtree(root, ignore_errors=True)
+
+
+@contextmanager
+def _only_here(root: Path, output: Path) -> Iterator[None]:
+    """Make `root` and keep every other command out of it; a crashed command's lock is gone with its process."""
+    if root.exists() and not (root / _WORKPLACE_MARK).is_file():
+        raise InputError(f"{root} is in the way and was not made by this command; move it away")
+    root.mkdir(parents=True, exist_ok=True)
+    (root / _WORKPLACE_MARK).write_text("A data set is being prepared here. Safe to delete when nothing runs.\n")
+    try:
+        with FileLock(root / _LOCK, timeout=0):
+            yield
+    except Timeout:
+        raise InputError(f"--output {output} is being prepared by another command; wait for it") from None
 
 
 def _put_in_place(prepared: Path, output: Path, replaced: Path) -> None:
@@ -113,11 +129,12 @@ def _put_in_place(prepared: Path, output: Path, replaced: Path) -> None:
 
 
 def _clear(root: Path) -> None:
-    if not root.exists():
-        return
-    if not (root / _WORKPLACE_MARK).is_file():
-        raise InputError(f"{root} is in the way and was not made by this command; move it away")
-    shutil.rmtree(root)
+    """Remove what a killed command left."""
+    for left in root.iterdir():
+        if left.is_dir():
+            shutil.rmtree(left)
+        elif left.name not in (_WORKPLACE_MARK, _LOCK):
+            left.unlink()
 
 
 def _write_marker(folder: Path, request: Mapping[str, Any]) -> None:

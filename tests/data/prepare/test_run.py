@@ -118,6 +118,15 @@ def test_what_a_killed_run_left_is_cleared_away(prepare, own, tmp_path):
     assert not left.exists()
 
 
+def test_two_commands_do_not_prepare_one_folder_at_once(prepare, refused, own, monkeypatch):
+    messages = []
+    draw = run._draw_pictures
+    monkeypatch.setattr(run, "_draw_pictures", lambda *a: (messages.append(refused("folder", own)), draw(*a))[1])
+    prepared = prepare("folder", own)
+    assert "is being prepared by another command" in messages[0]
+    assert len(prepared.names("training")) == 7
+
+
 def test_an_interrupted_run_leaves_nothing(own, tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
