@@ -149,7 +149,7 @@ class TrainingRun:
         if not restored:
             self._load_start(name, previous)
         self.tracker.truncate(name, stage.trainer.state.iteration)
-        attach_progress(stage.trainer, name)
+        attach_progress(stage.trainer, name, evaluator=stage.evaluator)
         tracking.attach(stage.trainer)
         if stage.evaluator is not None:
             tracking.attach_evaluator(stage.evaluator, stage.trainer)

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
+from monai.engines import Evaluator
 from tqdm import tqdm
 
 __all__ = ["attach_progress"]
@@ -16,8 +17,10 @@ __all__ = ["attach_progress"]
 logger = logging.getLogger(__name__)
 
 
-def attach_progress(trainer: Engine, stage: str, log_interval: float = 30.0) -> None:
-    """Show on stderr how far a stage is, its loss, its speed and the time left until its last epoch.
+def attach_progress(
+    trainer: Engine, stage: str, log_interval: float = 30.0, evaluator: Evaluator | None = None
+) -> None:
+    """Show on stderr how far a stage is, its loss, its best validation, its speed and the time left to its end.
 
     On a terminal this is one bar over all iterations of the stage; Ignite's `ProgressBar` has one an epoch. Elsewhere
     (a batch job, a file) it is a log line of level INFO. A resumed stage starts at the iteration it resumes at. Speed
@@ -27,10 +30,11 @@ def attach_progress(trainer: Engine, stage: str, log_interval: float = 30.0) -> 
         trainer: engine with `max_epochs` and a known `epoch_length`, whose output is a dictionary with "loss".
         stage: name to show.
         log_interval: seconds between two log lines; the last iteration always has one.
+        evaluator: validates during the stage and knows the best value of its key metric and the epoch of it.
     """
     if idist.get_rank() > 0:
         return
-    display = _Bar(stage) if sys.stderr.isatty() else _LogLines(stage, log_interval)
+    display = _Bar(stage, evaluator) if sys.stderr.isatty() else _LogLines(stage, evaluator, log_interval)
     # Not STARTED: a checkpoint may be loaded there, and only after it the iteration is the one to start from.
     trainer.add_event_handler(Events.EPOCH_STARTED, display.start)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, display.update)
@@ -40,8 +44,9 @@ def attach_progress(trainer: Engine, stage: str, log_interval: float = 30.0) -> 
 class _Bar:
     """One tqdm bar for the whole stage."""
 
-    def __init__(self, stage: str) -> None:
+    def __init__(self, stage: str, evaluator: Evaluator | None) -> None:
         self.stage = stage
+        self.evaluator = evaluator
         self.bar: tqdm | None = None
 
     def start(self, engine: Engine) -> None:
@@ -56,12 +61,16 @@ class _Bar:
             )
 
     def update(self, engine: Engine) -> None:
-        state = engine.state
-        self.bar.set_postfix_str(f"epoch {state.epoch}/{state.max_epochs}, loss {_loss(engine):.4f}", refresh=False)
-        self.bar.update(state.iteration - self.bar.n)
+        self._describe(engine)
+        self.bar.update(engine.state.iteration - self.bar.n)
 
-    def close(self) -> None:
+    def _describe(self, engine: Engine) -> None:
+        epoch = f"epoch {engine.state.epoch}/{engine.state.max_epochs}"
+        self.bar.set_postfix_str(f"{epoch}, loss {_loss(engine):.4f}{_best(self.evaluator)}", refresh=False)
+
+    def close(self, engine: Engine) -> None:
         if self.bar is not None:
+            self._describe(engine)  # the last validation came after the last iteration
             self.bar.close()
         self.bar = None
 
@@ -69,8 +78,9 @@ class _Bar:
 class _LogLines:
     """A log line of the same content, at most every `interval` seconds."""
 
-    def __init__(self, stage: str, interval: float) -> None:
+    def __init__(self, stage: str, evaluator: Evaluator | None, interval: float) -> None:
         self.stage = stage
+        self.evaluator = evaluator
         self.interval = interval
         self.started_at: float | None = None
 
@@ -86,18 +96,21 @@ class _LogLines:
         self.logged_at = now
         rate = (state.iteration - self.first_iteration) / max(now - self.started_at, 1e-9)
         logger.info(
-            "%s: epoch %d/%d, iteration %d/%d, loss %.4f, %.2f iterations/s, %s left",
+            "%s: epoch %d/%d, iteration %d/%d, loss %.4f%s, %.2f iterations/s, %s left",
             self.stage,
             state.epoch,
             state.max_epochs,
             state.iteration,
             total,
             _loss(engine),
+            _best(self.evaluator),
             rate,
             timedelta(seconds=round((total - state.iteration) / rate)),
         )
 
-    def close(self) -> None:
+    def close(self, engine: Engine) -> None:
+        if best := _best(self.evaluator):  # the last validation came after the last iteration
+            logger.info("%s: finished%s", self.stage, best)
         self.started_at = None
 
 
@@ -107,3 +120,11 @@ def _total_iterations(engine: Engine) -> int:
 
 def _loss(engine: Engine) -> float:
     return float(engine.state.output["loss"])
+
+
+def _best(evaluator: Evaluator | None) -> str:
+    """The best validation so far; nothing before the first one."""
+    state = getattr(evaluator, "state", None)
+    if state is None or state.best_metric_epoch < 0:
+        return ""
+    return f", best {state.key_metric_name} {state.best_metric:.4f} (epoch {state.best_metric_epoch})"

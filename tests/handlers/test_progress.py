@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import re
+from types import SimpleNamespace
 
 import pytest
 from ignite.engine import Engine, Events
@@ -33,7 +34,17 @@ def clock(monkeypatch):
     return progress.time
 
 
-def run(stderr, clock=None, seconds_per_iteration=0.0, resume_after=0, load=None) -> None:
+def validator():
+    """Validates with 0.5, 0.7 and 0.6 after the epochs 1, 2 and 3."""
+    state = SimpleNamespace(key_metric_name="dice", best_metric=-1.0, best_metric_epoch=-1)
+
+    def validate(engine):
+        state.best_metric, state.best_metric_epoch = [(0.5, 1), (0.7, 2), (0.7, 2)][engine.state.epoch - 1]
+
+    return SimpleNamespace(state=state, validate=validate)
+
+
+def run(stderr, clock=None, seconds_per_iteration=0.0, resume_after=0, load=None, evaluator=None) -> None:
     """Train 3 epochs of 4 iterations with a loss of 0.25; `load` is called when the run starts."""
 
     def iterate(engine, batch):
@@ -45,7 +56,9 @@ def run(stderr, clock=None, seconds_per_iteration=0.0, resume_after=0, load=None
     if resume_after:
         trainer.load_state_dict({"iteration": resume_after, "max_epochs": 3, "epoch_length": 4})
     with contextlib.redirect_stderr(stderr):
-        attach_progress(trainer, "alignment")
+        attach_progress(trainer, "alignment", evaluator=evaluator)
+        if evaluator is not None:
+            trainer.add_event_handler(Events.EPOCH_COMPLETED, evaluator.validate)
         if load is not None:
             trainer.add_event_handler(Events.STARTED, load)
         trainer.run([0] * 4, max_epochs=3, epoch_length=4)
@@ -113,6 +126,21 @@ def test_speed_of_a_resumed_stage_counts_only_its_own_iterations(clock, caplog):
     assert messages(caplog)[0] == (
         "alignment: epoch 3/3, iteration 10/12, loss 0.2500, 0.05 iterations/s, 0:00:40 left"
     )
+
+
+def test_bar_ends_with_the_best_validation():
+    terminal = Terminal()
+    run(terminal, evaluator=validator())
+    assert "loss 0.2500, best dice 0.7000 (epoch 2)" in terminal.getvalue().split("\r")[-1]
+
+
+def test_log_lines_tell_the_best_validation_so_far(clock, caplog):
+    with caplog.at_level(logging.INFO):
+        run(io.StringIO(), clock, seconds_per_iteration=20.0, evaluator=validator())
+    lines = messages(caplog)
+    assert "best" not in lines[0]
+    assert "loss 0.2500, best dice 0.5000 (epoch 1), 0.05 iterations/s" in lines[2]
+    assert lines[-1] == "alignment: finished, best dice 0.7000 (epoch 2)"
 
 
 def test_nothing_is_drawn_where_there_is_no_terminal():
