@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from monai.bundle import ConfigParser
 
 from custom.checkpoints import model_details
 from custom.errors import InputError, show_input_errors_in_one_line
@@ -26,6 +29,7 @@ def export_bundle(
     output: str | os.PathLike,
     checkpoint: str | os.PathLike | None = None,
     overwrite: bool = False,
+    monai_label: bool = False,
 ) -> Path:
     """Write a self-contained copy of `bundle`: configurations, documentation, licence, first stages, code and weights.
 
@@ -38,6 +42,8 @@ def export_bundle(
             `bundle`.
         checkpoint: the `model.pt` of a run, which becomes `models/model.pt`; None for the bundle's own, if there.
         overwrite: replace what lies at `output`: a file, an empty folder or a bundle, no other folder.
+        monai_label: make a bundle for `model/` of a MONAI Label app, which reads one training and one inference file:
+            the overlays of `configs/monai_label/` are merged into them.
 
     Returns:
         The path written.
@@ -60,6 +66,8 @@ def export_bundle(
         with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as temporary:
             copy = Path(temporary) / "new" / bundle.resolve().name
             _copy(bundle, model, copy)
+            if monai_label:
+                _merge_overlays(copy / "configs", copy / "configs" / "monai_label")
             if output.suffix == ".zip":
                 copy = Path(shutil.make_archive(str(Path(temporary) / "new"), "zip", copy.parent, copy.name))
             elif output.is_dir():
@@ -102,6 +110,15 @@ def _copy(bundle: Path, model: Path | None, copy: Path) -> None:
         shutil.copy2(model, copy / "models" / "model.pt")
 
 
+def _merge_overlays(configs: Path, overlays: Path) -> None:
+    if not overlays.is_dir():
+        raise InputError(f"{configs.parent.name} has no overlays for MONAI Label: configs/monai_label/ is missing")
+    for overlay in sorted(overlays.glob("*.json")):
+        merged = ConfigParser.load_config_files([str(configs / overlay.name), str(overlay)])
+        (configs / overlay.name).write_text(json.dumps(merged, indent=4) + "\n", encoding="utf-8")
+    shutil.rmtree(overlays)
+
+
 def _reason(error: OSError) -> str:
     """One line; `copytree` gathers (source, destination, reason) of every file that failed."""
     if error.args and isinstance(error.args[0], list):
@@ -128,8 +145,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", required=True, metavar="DIR_OR_ZIP", help="the new bundle's folder, or NAME.zip")
     parser.add_argument("--checkpoint", metavar="FILE", help="model.pt of a run (default: the bundle's own, if any)")
     parser.add_argument("--overwrite", action="store_true", help="replace an exported bundle that is there already")
+    parser.add_argument("--monai-label", action="store_true", help="for model/ of a MONAI Label app")
     options = parser.parse_args(arguments)
-    output = export_bundle(options.bundle, options.output, options.checkpoint, options.overwrite)
+    output = export_bundle(options.bundle, options.output, options.checkpoint, options.overwrite, options.monai_label)
     print(f"bundle written to {output}")
     if large := _large_files(output):
         print(f"for the model zoo, list in large_files.yml: {', '.join(large)}")

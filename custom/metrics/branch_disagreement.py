@@ -1,0 +1,23 @@
+"""How much the branches of a network differ on one image."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+__all__ = ["branch_disagreement"]
+
+_SMALLEST_AREA = 0.01  # share of the picture; without it a few pixels of noise on an empty picture count as a dispute
+
+
+def branch_disagreement(difference: Tensor, probability: Tensor) -> float:
+    """The disputed share of what the branches mark, from 0 (they agree) to nearly 1 (they mark different things).
+
+    It is 1 minus the soft Jaccard index of two branches, with the area in the denominator never below 1 % of the
+    picture. The size of an object does not count, as it would in the mean difference over all pixels.
+
+    Args:
+        difference: absolute difference of the branches at each pixel, in [0, 1].
+        probability: mean of the branches, in [0, 1], of the same shape.
+    """
+    marked = (probability + difference / 2).sum().item()  # the larger of the two, summed
+    return difference.sum().item() / max(marked, _SMALLEST_AREA * difference.numel())

@@ -1,0 +1,168 @@
+"""Active learning: which image to label next, by what the two branches make of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.tasks.scoring import ScoringMethod
+from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.tasks.activelearning.random import Random
+from monailabel.tasks.infer.basic_infer import BasicInferTask, CallBackTypes
+from numpy.typing import NDArray
+
+from custom.errors import find_input_error
+from custom.files import write_whole
+from custom.monai_label.models import is_trained
+from custom.monai_label.ranking import rank
+
+__all__ = ["Disagreement", "DisagreementScoring"]
+
+logger = logging.getLogger(__name__)
+
+
+class DisagreementScoring(ScoringMethod):
+    """Predicts every image of the datastore and writes down how much the branches differ, and what it looks like.
+
+    The server runs it in a process of its own after each training. So it writes a file beside the model, and
+    leaves the datastore, which the server may be changing at the same moment, to `Disagreement`.
+
+    Args:
+        task: MONAI Label's inference with the bundle.
+        model: the bundle's model file.
+        scores: JSON file to write.
+    """
+
+    def __init__(self, task: BasicInferTask, model: Path, scores: Path) -> None:
+        super().__init__("Disagreement of the two branches on each image")
+        self.task = task
+        self.model = model
+        self.scores = scores
+
+    def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
+        """Score all images with the present model; nothing is done twice."""
+        images = sorted(datastore.list_images())
+        if not is_trained(self.model):
+            return {"total": len(images), "executed": 0, "reason": "the model is not trained yet"}
+        version = _version(self.model)
+        known = read_scores(self.scores, self.model)
+        found = {image: known[image] for image in images if image in known}
+        missing = [image for image in images if image not in found]
+        for number, image in enumerate(missing):
+            try:
+                found[image] = self._score(datastore.get_image_uri(image), request.get("device"))
+            except Exception as error:
+                if find_input_error(error) is None:
+                    raise
+                logger.warning("%s is not scored: %s", image, find_input_error(error))
+            logger.info("scored %d of %d images", number + 1, len(missing))
+        self.scores.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self.scores, json.dumps({"model": version, "images": found}).encode())
+        return {"total": len(images), "executed": len(missing)}
+
+    def _score(self, path: str, device: str | None) -> dict[str, Any]:
+        features = []
+
+        def keep_features(data: dict[str, Any]) -> dict[str, Any]:
+            network = self.task._get_network(data["device"], data)
+            features.extend(describe_image(network, torch.as_tensor(data["image"]).to(data["device"])))
+            return data
+
+        request = {"image": path, "skip_writer": True, **({"device": device} if device else {})}
+        _, data = self.task(request, {CallBackTypes.INFERER: keep_features})
+        return {"disagreement": data["result"]["disagreement"], "features": features}
+
+
+def describe_image(network: torch.nn.Module, image: torch.Tensor) -> list[float]:
+    """What an image [3, W, H] in [0, 1] looks like to the trained encoder: its deepest features, averaged over pixels.
+
+    Mirrored and shifted copies of an image get nearly the same numbers.
+    """
+    with torch.no_grad():
+        latents = network.encode_images(image[None])
+    features = latents.mask_skips[-1].mean(dim=(2, 3))[0]
+    return [round(value, 5) for value in features.tolist()]
+
+
+def read_scores(scores: Path, model: Path) -> dict[str, dict[str, Any]]:
+    """Scores by image that belong to the present model; empty if there are none."""
+    try:
+        content = json.loads(scores.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content["images"] if content["model"] == _version(model) else {}
+
+
+def _version(model: Path) -> str:
+    return str(os.stat(model).st_mtime_ns)
+
+
+class Disagreement(Strategy):
+    """Asks for the unlabelled image on which the branches differ most, among those unlike what was asked for before.
+
+    Without a trained model, or while its scores are being computed, an image is drawn at random.
+
+    Args:
+        files: model file and score file by name of the model; a request may choose with "model".
+        start_scoring: called with a model's name where its scores are missing.
+    """
+
+    def __init__(self, files: Mapping[str, tuple[Path, Path]], start_scoring: Callable[[str], None]) -> None:
+        super().__init__("Largest disagreement of the two branches, unlike the images asked for before")
+        self.files = files
+        self.start_scoring = start_scoring
+        self.random = Random()
+
+    def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any] | None:
+        """The image's "id", its "weight", and the "reason" of the choice; None if every image has a label."""
+        unlabelled = datastore.get_unlabeled_images()
+        if not unlabelled:
+            return None
+        name = request.get("model") or next(iter(self.files))
+        model, file = self.files[name]
+        if not is_trained(model):
+            return self._at_random(request, datastore, "the model is not trained yet")
+        scores = read_scores(file, model)
+        candidates = [image for image in sorted(unlabelled) if image in scores]
+        if len(candidates) < len(unlabelled):
+            self.start_scoring(name)
+        if not candidates:
+            return self._at_random(request, datastore, "the images are being scored")
+        self._store(datastore, candidates, scores)
+        asked = self._asked(datastore, unlabelled, request["strategy"], os.stat(model).st_mtime)
+        seen = [image for image in scores if image not in unlabelled or image in asked]
+        order = rank(
+            _array([scores[image]["disagreement"] for image in candidates]),
+            _array([scores[image]["features"] for image in candidates]),
+            _array([scores[image]["features"] for image in seen]),
+        )
+        chosen, weight = candidates[order[0][0]], order[0][1]
+        return {"id": chosen, "weight": weight, "reason": f"disagreement {scores[chosen]['disagreement']:.3f}"}
+
+    def _at_random(self, request: Mapping[str, Any], datastore: Datastore, reason: str) -> dict[str, Any]:
+        return {**self.random(request, datastore), "reason": f"random: {reason}"}
+
+    @staticmethod
+    def _store(datastore: Datastore, images: Sequence[str], scores: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write new scores to the datastore, where clients see them."""
+        for image in images:
+            score = scores[image]["disagreement"]
+            if datastore.get_image_info(image).get("disagreement") != score:
+                datastore.update_image_info(image, {"disagreement": score})
+
+    @staticmethod
+    def _asked(datastore: Datastore, images: Sequence[str], strategy: str, since: float) -> set[str]:
+        """Images that this strategy gave out since the model was trained."""
+        times = {image: datastore.get_image_info(image).get("strategy", {}).get(strategy, {}) for image in images}
+        return {image for image, given in times.items() if given.get("ts", 0) >= int(since)}
+
+
+def _array(values: Sequence[Any]) -> NDArray[np.float64]:
+    return np.asarray(values, np.float64)

@@ -1,0 +1,50 @@
+"""What MONAI Label answers besides the mask."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+
+from custom.metrics import branch_disagreement
+from custom.monai_label.models import is_trained
+
+__all__ = ["DescribeResultd"]
+
+_LOSSY = (".jpg", ".jpeg")
+
+
+class DescribeResultd(MapTransform):
+    """Adds what the JSON part of an answer tells, and keeps the mask from being stored as JPEG.
+
+    "result" gets "trained", "foreground_share" and "disagreement" (see `branch_disagreement`). An untrained model
+    marks nothing. The mask of a JPEG image becomes a PNG file, unless the request names a format.
+
+    Args:
+        keys: key of the mask, class indices.
+        model: the bundle's model file.
+    """
+
+    def __init__(self, keys: KeysCollection, model: str | os.PathLike) -> None:
+        super().__init__(keys)
+        self.model = model
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The item with its description."""
+        item = dict(data)
+        trained = is_trained(self.model)
+        for key in self.key_iterator(item):
+            if not trained:
+                item[key] = item[key] * 0
+            item["result"] = {
+                **(item.get("result") or {}),
+                "trained": trained,
+                "foreground_share": round((item[key] > 0).float().mean().item(), 6),
+                "disagreement": round(branch_disagreement(item["disagreement"], item["probability"]), 6),
+            }
+        if str(item.get("image_path", "")).lower().endswith(_LOSSY) and not item.get("result_extension"):
+            item["result_extension"] = ".png"
+        return item
