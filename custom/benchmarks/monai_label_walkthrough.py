@@ -130,7 +130,8 @@ class Walkthrough:
 
     def _train(self, server: LabelServer, arm: str, number: int, request: dict[str, Any]) -> None:
         start = time.monotonic()
-        client = MONAILabelClient(server.url)
+        answers = self._folder(arm) / "answers"  # not the server's own temporary folder: it clears away what it sent
+        client = MONAILabelClient(server.url, tmpdir=str(answers))
         client.train_start(self.model, {**self.request, **request})
         self._wait_for(lambda: client.train_status()["status"] not in ("SUBMITTED", "RUNNING"))
         status = client.train_status()
