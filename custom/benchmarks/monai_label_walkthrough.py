@@ -251,7 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.output.exists():
         raise InputError(f"--output {options.output} is there already: name a new folder")
-    data = load_datalist(options.dataset_dir / "datalist.json", options.dataset_dir, "all")
+    data = load_datalist(options.dataset_dir / "datalist.json", options.dataset_dir, "all", use_unlabelled=False)
     pool = data["labelled"]
     if options.images:
         pool = random.Random(options.seed).sample(pool, min(options.images, len(pool)))
