@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,73 +17,9 @@ pytest.importorskip(
 import requests
 
 from custom.benchmarks.label_server import LabelServer
-from custom.benchmarks.monai_label_walkthrough import ARMS, Walkthrough, draw_results, format_results
 from custom.checkpoints import load_model
-from custom.data.phantom import write_phantom_dataset
-from custom.export import export_bundle
 from custom.monai_label.__main__ import add_bundle
-from tests.bundles.conftest import ROOT
-from tests.conftest import KL
-
-BUNDLE = ROOT / "bundles" / "semigda_polyp"
-NAME = BUNDLE.name
-SETTINGS = {"first_stage": KL, "width": 4, "mapper_width": 8, "image_size": 32}
-REQUEST = {"device": "cpu", "multi_gpu": False, "val_split": 0, "max_epochs": 1, "alignment_epochs": 1, "mlflow": False}
-ODD = (45, 38)
-
-
-@pytest.fixture(scope="module")
-def phantom(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("phantom")
-    write_phantom_dataset(folder, labelled=8, unlabelled=0, validation=1, test=2, image_size=32)
-    datalist = json.loads((folder / "datalist.json").read_text())
-    return [{key: str(folder / item[key]) for key in ("image", "label")} for item in datalist["training"]]
-
-
-def fill(studies, items):
-    """Images of an odd size: grey PNG, colour PNG, grey JPEG and colour JPEG; returns the masks by name."""
-    studies.mkdir(parents=True)
-    masks = {}
-    for number, item in enumerate(items):
-        name = f"case {number}"
-        mode, suffix = [("L", ".png"), ("RGB", ".png"), ("L", ".jpg"), ("RGB", ".jpg")][number % 4]
-        Image.open(item["image"]).convert(mode).resize(ODD).save(studies / f"{name}{suffix}")
-        masks[name] = studies.parent / f"mask of {name}.png"
-        Image.open(item["label"]).convert("L").resize(ODD, Image.Resampling.NEAREST).save(masks[name])
-    return masks
-
-
-class Client:
-    """Requests to a server, with their status."""
-
-    def __init__(self, server):
-        self.url = server.url
-
-    def infer(self, image="", output="json", upload=None, **params):
-        files = {"file": upload} if upload else None
-        query = {"image": image, "output": output}
-        data = {"params": json.dumps({"device": "cpu", **params})}
-        return requests.post(f"{self.url}/infer/{NAME}", params=query, data=data, files=files)
-
-    def label(self, image, file):
-        return requests.put(
-            f"{self.url}/datastore/label", params={"image": image, "tag": "final"}, files={"label": file}
-        )
-
-    def upload(self, name, file):
-        return requests.put(f"{self.url}/datastore/image", params={"image": name}, files={"file": file})
-
-    def train(self, sync=True, **request):
-        return requests.post(f"{self.url}/train/{NAME}?run_sync={sync}", json={**REQUEST, **request})
-
-    def train_status(self):
-        return requests.get(f"{self.url}/train/").json()
-
-    def ask(self, strategy="disagreement"):
-        return requests.post(f"{self.url}/activelearning/{strategy}", json={}).json()
-
-    def info(self):
-        return requests.get(f"{self.url}/info/").json()
+from tests.monai_label.clients import BUNDLE, NAME, ODD, SETTINGS, Client, fill
 
 
 def wait_for_training(client):
@@ -276,46 +210,3 @@ def test_a_server_killed_in_the_middle_of_training_keeps_its_model(place, untrai
     assert model_of(place).read_bytes() == before
     with LabelServer(folder / "app", folder / "studies") as server:
         assert Client(server).infer("case 3").json()["trained"] is True
-
-
-def test_the_stock_app_predicts_and_trains_with_the_unlabelled_images(tmp_path, place, untrained):
-    import shutil
-    import sys
-
-    folder, masks = place
-    shutil.copytree(Path(sys.prefix, "monailabel", "sample-apps", "monaibundle"), tmp_path / "app")
-    export_bundle(BUNDLE, tmp_path / "app" / "model" / NAME, model_of(place), monai_label=True)
-    studies = tmp_path / "studies"
-    studies.mkdir()
-    for file in (folder / "studies").glob("case *"):
-        shutil.copy(file, studies)
-    options = ("--conf", "models", NAME, "--conf", "zoo_source", "local")
-    with LabelServer(tmp_path / "app", studies, options) as server:
-        client = Client(server)
-        assert NAME in client.info()["models"]
-        assert Image.open(io.BytesIO(client.infer("case 2", output="image").content)).size == ODD
-        with open(masks["case 0"], "rb") as file:
-            assert client.label("case 0", file).ok
-        model = tmp_path / "app" / "model" / NAME / "models" / "model.pt"
-        before = model.read_bytes()
-        assert client.train(mlflow=None).ok
-        assert model.read_bytes() != before
-    assert "training on 1 labelled and 7 unlabelled images" in (tmp_path / "app" / "server.log").read_text()
-
-
-def test_the_walkthrough_compares_three_arms(tmp_path, phantom):
-    pool, test = phantom[:6], phantom[6:]
-    requests_ = {"max_epochs": 1, "alignment_epochs": 1, "mlflow": False}
-    walkthrough = Walkthrough(tmp_path / "walk", BUNDLE, SETTINGS, pool, test, requests_, start=2, add=1, rounds=2)
-    (tmp_path / "walk").mkdir()
-    rows = walkthrough.run()
-    assert {(row["arm"], row["round"], row["labels"]) for row in rows} == {
-        (arm, number, labels) for arm in ARMS for number, labels in ((1, 2), (2, 3))
-    }
-    assert len(rows) == len(ARMS) * 2 * len(test)
-    assert all(0 <= row["dice"] <= 1 for row in rows)
-    assert format_results(rows).count("\n") == 1 + len(ARMS)
-    draw_results(rows, tmp_path / "plot.png")
-    assert Image.open(tmp_path / "plot.png").width > 300
-    log = (tmp_path / "walk" / "labels_only" / "app" / "server.log").read_text()
-    assert "training on 3 labelled and 0 unlabelled images" in log
