@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -77,3 +78,43 @@ def test_a_bundle_holds_its_documents_and_the_shared_code(bundle):
         assert section in (folder / "docs" / "README.md").read_text()
     assert (folder / "docs" / "data_license.txt").stat().st_size > 200
     assert (folder / "custom").resolve() == (ROOT / "custom").resolve()
+
+
+SHARED_SECTIONS = ("### Input and output", "### Overlays", "### Several GPUs", "# MONAI Bundle Commands")
+MEASURED_ON_BUSI = r"On 20 BUSI images at 64 pixels.*?\n\n"
+
+
+def readme(bundle):
+    return (ROOT / "bundles" / bundle / "docs" / "README.md").read_text()
+
+
+def section(bundle, heading):
+    """The text below a heading, subsections included, without what belongs to one bundle alone."""
+    start = readme(bundle).split(f"\n{heading}\n", 1)[1]
+    level = len(heading.split()[0])
+    text = re.split(rf"^#{{1,{level}}} ", start, maxsplit=1, flags=re.MULTILINE)[0]
+    text = re.sub(MEASURED_ON_BUSI, "", text, flags=re.DOTALL) if bundle == BUNDLES[0] else text
+    return text.replace(bundle, "BUNDLE").replace(f"data/{bundle.removeprefix('semigda_')}", "DATA")
+
+
+@pytest.mark.parametrize("bundle", BUNDLES[1:])
+@pytest.mark.parametrize("heading", SHARED_SECTIONS)
+def test_what_the_bundles_have_in_common_is_told_in_the_same_words(bundle, heading):
+    assert section(bundle, heading) == section(BUNDLES[0], heading)
+
+
+def test_commands_are_told_with_export_and_large_files():
+    commands = section(BUNDLES[0], "# MONAI Bundle Commands")
+    assert [line for line in commands.splitlines() if line.startswith("#")] == ["## Export", "## Large files"]
+
+
+@pytest.mark.parametrize("bundle", BUNDLES)
+def test_a_document_stands_alone(bundle):
+    assert [other for other in BUNDLES if other != bundle and other in readme(bundle)] == []
+
+
+@pytest.mark.parametrize("bundle", BUNDLES)
+def test_every_overlay_is_in_the_document(bundle):
+    overlays = [file for file in FILES if "/" in file] + ["quickstart.json", "multi_gpu_train.json"]
+    told = re.findall(r"^\| `(\S+)` \|", section(bundle, "### Overlays"), re.MULTILINE)
+    assert sorted(told) == sorted(overlays)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import json
 import re
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ckpt_export, onnx_export, verify_metadata, verify_net_in_out
+from monai.bundle import ckpt_export, verify_metadata, verify_net_in_out
 from monai.data import load_net_with_metadata
 from PIL import Image
 
@@ -141,22 +142,23 @@ def test_torchscript_paints_the_same_mask(model, image, expected, tmp_path):
     assert metadata["network_data_format"] == METADATA["network_data_format"]
 
 
-def test_onnx_paints_the_same_mask(model, image, expected, tmp_path):
+def documented_command(name, model, folder):
+    """A command for the shell as the bundle's document tells it, with model, shape and output folder put in."""
+    document = (CONFIGS.parent / "docs" / "README.md").read_text()
+    (told,) = re.findall(rf"^python (-m monai\.bundle {name} (?:.*\\\n)*.*)$", document, re.MULTILINE)
+    for word, own in (("MODEL", model), ("224,224", "32,32"), ("--filepath model", f"--filepath {folder}/model")):
+        assert word in told
+        told = told.replace(word, str(own))
+    return f"{sys.executable} {told}"
+
+
+def test_the_documented_command_makes_onnx_that_paints_the_same_mask(model, image, expected, tmp_path):
     pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
-    file = tmp_path / "model.onnx"
-    batch = {0: "batch"}
-    onnx_export(
-        **command(
-            model, filepath=str(file), ckpt_file=str(model), key_in_ckpt="model", use_trace=True,
-            input_shape=[1, 3, 32, 32],
-            converter_kwargs={
-                "dynamo": False, "input_names": ["image"], "output_names": ["pred"],
-                "dynamic_axes": {"image": batch, "pred": batch},
-            },
-        )
-    )  # fmt: skip
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    line = documented_command("onnx_export", model, tmp_path)
+    process = subprocess.run(line, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-4000:]
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     (mask,) = session.run(["pred"], {"image": image.numpy()})
     np.testing.assert_allclose(mask, expected.numpy(), rtol=0, atol=1e-4)
     (masks,) = session.run(["pred"], {"image": np.concatenate([image, image])})

@@ -19,15 +19,15 @@ from tests.bundles.test_training import read_curves
 SETTINGS = {
     **TINY,
     "mlflow": True,
-    "alignment_epochs": 1,
     "segmentation_labelled_batch": 1,
     "segmentation_unlabelled_batch": 1,
     "panel_interval": 3,
 }
+RUNS = ("whole", "interrupted", "interrupted_alignment")
 
 
 def overlay(folder, dataset_dir):
-    """The tiny settings with witnesses; a second training goes on from the copy that the first one leaves."""
+    """The tiny settings with witnesses; further trainings go on from the copies that the first one leaves."""
     files = [str(CONFIGS / "train.json"), str(CONFIGS / "multi_gpu_train.json"), str(folder / "overlay.json")]
     places = {"dataset_dir": str(dataset_dir), "runs_dir": str(folder / "runs")}
 
@@ -40,11 +40,17 @@ def overlay(folder, dataset_dir):
             "name": name,
         }
 
-    witness = {
-        "_target_": "tests.bundles.witness.Witness",
-        "folder": "@output_dir",
-        "copy": str(folder / "runs" / "interrupted"),
-    }
+    def witness(copy):
+        return {
+            "_target_": "tests.bundles.witness.Witness",
+            "folder": "@output_dir",
+            "copy": str(folder / "runs" / copy),
+        }
+
+    def resume(run_name, run_id):
+        arguments = f"{files!r}, {run_id!r}, run_name={run_name!r}, bundle_root={str(CONFIGS.parent)!r}"
+        return f"$tests.bundles.witness.resume({arguments})"
+
     content = {
         **SETTINGS,
         **places,
@@ -52,10 +58,12 @@ def overlay(folder, dataset_dir):
         "run_name": "whole",
         "train#dataset": noting("labelled"),
         "train#unlabelled_dataset": noting("unlabelled"),
-        "+train#handlers": [witness],
+        "+align#handlers": [witness("interrupted_alignment")],
+        "+train#handlers": [witness("interrupted")],
         "training": [
             "$@session.run()",
-            f"$tests.bundles.witness.resume({files!r}, run_name='interrupted', bundle_root={str(CONFIGS.parent)!r})",
+            resume("interrupted", "run_session"),
+            resume("interrupted_alignment", "alignment"),
         ],
     }
     (folder / "overlay.json").write_text(json.dumps(content))
@@ -64,7 +72,10 @@ def overlay(folder, dataset_dir):
 
 @pytest.fixture
 def runs(phantom, tmp_path):
-    """Folder of a run of two processes, "whole", and of one "interrupted" after its first epoch and resumed."""
+    """Folder of a run of two processes, "whole", and of two that were stopped after an epoch and resumed.
+
+    "interrupted" was stopped in stage 2. "interrupted_alignment" was in stage 1, and it does not go on beyond it.
+    """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     command += ["-m", "monai.bundle", "run", "training", "--config_file", overlay(tmp_path, phantom)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -76,13 +87,17 @@ def runs(phantom, tmp_path):
 
 
 def test_two_processes_train_one_network_and_resume(runs):
-    """One test for all, since the two trainings are dear and each pytest process would repeat them."""
-    for run in ("whole", "interrupted"):
+    """One test for all, since the trainings are dear and each pytest process would repeat them."""
+    for run in RUNS:
         check_that_both_processes_end_with_the_same_weights(runs / run)
         check_that_one_mlflow_run_states_the_global_batch(runs / run)
     for kind in ("labelled", "unlabelled"):
         check_that_each_process_sees_its_own_share(runs / "whole", kind)
-    check_that_the_resumed_run_equals_the_uninterrupted_one(runs / "interrupted", runs / "whole")
+    check_that_a_resumed_run_goes_on_with_the_next_images(runs / "interrupted", runs / "whole", images=10)
+    check_that_a_resumed_run_goes_on_with_the_next_images(runs / "interrupted_alignment", runs / "whole", images=4)
+    check_that_a_resumed_stage_equals_the_uninterrupted_one("segmentation", runs / "interrupted", runs / "whole")
+    check_that_a_resumed_stage_equals_the_uninterrupted_one("alignment", runs / "interrupted_alignment", runs / "whole")
+    check_that_the_resumed_run_ends_as_the_uninterrupted_one(runs / "interrupted", runs / "whole")
     check_that_one_process_writes_and_prints_for_all(runs)
 
 
@@ -104,14 +119,23 @@ def check_that_one_mlflow_run_states_the_global_batch(run):
 
 def check_that_each_process_sees_its_own_share(run, kind):
     first, second = ((run / f"seen_{kind}_{rank}.txt").read_text().split() for rank in range(2))
-    assert len(first) == len(second) == 8  # 1 epoch of alignment and 3 of segmentation, 2 images each
-    for start in range(0, 8, 2):
+    assert len(first) == len(second) == 10  # 2 epochs of alignment and 3 of segmentation, 2 images each
+    for start in range(0, 10, 2):
         assert len(set(first[start : start + 2] + second[start : start + 2])) == 4
 
 
-def check_that_the_resumed_run_equals_the_uninterrupted_one(resumed, whole):
-    for name in ("segmentation_checkpoint.pt", "segmentation_best.pt"):
+def check_that_a_resumed_run_goes_on_with_the_next_images(resumed, whole, images):
+    """Starting again would end with the same weights too, but the images after those in the copy would be the first."""
+    found, expected = ((run / "seen_labelled_0.txt").read_text().split() for run in (resumed, whole))
+    assert found == expected[:images]
+
+
+def check_that_a_resumed_stage_equals_the_uninterrupted_one(stage, resumed, whole):
+    for name in (f"{stage}_checkpoint.pt", f"{stage}_best.pt"):
         assert_equal(load_checkpoint(whole / "checkpoints" / name), load_checkpoint(resumed / "checkpoints" / name))
+
+
+def check_that_the_resumed_run_ends_as_the_uninterrupted_one(resumed, whole):
     assert_equal(*(load_checkpoint(run / "model.pt")["model"] for run in (whole, resumed)))
     table, resumed_table = ((run / "evaluation" / "per_image.csv").read_text() for run in (whole, resumed))
     assert table == resumed_table
@@ -119,9 +143,9 @@ def check_that_the_resumed_run_equals_the_uninterrupted_one(resumed, whole):
 
 
 def check_that_one_process_writes_and_prints_for_all(runs):
-    assert {folder.name for folder in runs.iterdir()} == {"whole", "interrupted"}
+    assert {folder.name for folder in runs.iterdir()} == set(RUNS)
     rows = Counter((row["stage"], row["step"], row["name"]) for row in read_curves(runs / "whole"))
     assert set(rows.values()) == {1}
-    assert (runs.parent / "stdout.txt").read_text().count("test images: 3") == 2  # one for each of the two runs
+    assert (runs.parent / "stdout.txt").read_text().count("test images: 3") == len(RUNS)  # one for each
     assert (runs.parent / "stderr.txt").read_text().count("segmentation: epoch 3/3, iteration 6/6") == 2
     assert len(list((runs / "whole" / "panels").iterdir())) == 1

@@ -42,13 +42,13 @@ class Witness:
         torch.save(trainer.network.state_dict(), self.folder / f"weights_{idist.get_rank()}.pt")
 
 
-def resume(config_files, **overrides):
+def resume(config_files, run_id="run_session", **overrides):
     """What `--resume true` does, without starting Python again."""
     workflow = ConfigWorkflow(
         config_file=config_files,
         workflow_type="train",
         logging_file=False,
-        run_id="run_session",
+        run_id=run_id,
         resume=True,
         **overrides,
     )

@@ -1,10 +1,10 @@
-"""Look at every file before anything is written: what is broken is set aside and named."""
+"""Look at every file before anything is written: what is broken is set aside and named, what is sound is kept."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -17,7 +17,12 @@ from custom.data.prepare.records import Record
 from custom.errors import InputError
 from custom.transforms.loading import MAX_PIXELS
 
-__all__ = ["ImageFacts", "Inspection", "inspect_records", "over_all"]
+__all__ = ["PROBLEMS", "ImageFacts", "Inspection", "inspect_records", "over_all"]
+
+IMAGE_UNREADABLE = "Unreadable images, left out"
+KEPT_WITHOUT_LABEL = "Images whose mask is unreadable or of another size, kept without label"
+HELD_OUT_WITHOUT_LABEL = "Published validation or test images whose mask is unreadable or of another size, left out"
+PROBLEMS = (IMAGE_UNREADABLE, KEPT_WITHOUT_LABEL, HELD_OUT_WITHOUT_LABEL)
 
 WORKERS = 4
 
@@ -51,10 +56,13 @@ class ImageFacts:
 class Inspection:
     """The sound records with their facts, and what was wrong with the others.
 
+    An image whose mask cannot be used still serves as an unlabelled training image. One that is published for
+    validation or test is left out: it cannot be scored, and training must not see it.
+
     Attributes:
         sound: records and facts.
         masks: values of all their masks.
-        problems: one line each for the records left out, by kind: "unreadable" or "size mismatch".
+        problems: one line each for the files that cannot be used, by kind: see `PROBLEMS`.
         doubtful_orientation: names of images whose masks may be turned the other way.
     """
 
@@ -75,12 +83,19 @@ def inspect_records(records: Sequence[Record], max_side: int | None, show_progre
         records, over_all(partial(_inspect, max_side=max_side), records, "reading", show_progress), strict=True
     ):
         if isinstance(outcome, InputError):
-            kind = "size mismatch" if "its image" in str(outcome) else "unreadable"
-            inspection.problems.setdefault(kind, []).append(str(outcome))
+            inspection.problems.setdefault(IMAGE_UNREADABLE, []).append(str(outcome))
             continue
-        facts, masks, doubtful = outcome
+        facts, masks = outcome
+        if isinstance(masks, InputError):
+            held_out = record.split in ("validation", "test")
+            kind = HELD_OUT_WITHOUT_LABEL if held_out else KEPT_WITHOUT_LABEL
+            inspection.problems.setdefault(kind, []).append(str(masks))
+            if not held_out:
+                inspection.sound.append((replace(record, masks=()), facts))
+            continue
+        summary, doubtful = masks
         inspection.sound.append((record, facts))
-        inspection.masks.add(masks)
+        inspection.masks.add(summary)
         if doubtful:
             inspection.doubtful_orientation.append(record.name)
     if not any(record.masks for record, _ in inspection.sound):
@@ -100,14 +115,12 @@ def over_all(
         return list(tqdm(found, description, len(items), unit="item", disable=quiet))
 
 
-def _inspect(record: Record, max_side: int | None) -> tuple[ImageFacts, MaskSummary, bool] | InputError:
+def _inspect(
+    record: Record, max_side: int | None
+) -> tuple[ImageFacts, tuple[MaskSummary, bool] | InputError] | InputError:
+    """What is known of the image and of its masks, or why the one or the other cannot be used."""
     try:
         facts = _image_facts(record)
-        masks, doubtful = MaskSummary(), False
-        for path in record.masks:
-            values, palette, guessed = upright_mask_values(path, facts.stored_size, facts.orientation)
-            masks.add(summarise(values, path, palette))
-            doubtful |= guessed
     except InputError as error:
         return error
     if max_side is None and facts.size[0] * facts.size[1] > MAX_PIXELS:
@@ -115,7 +128,20 @@ def _inspect(record: Record, max_side: int | None) -> tuple[ImageFacts, MaskSumm
             f"{record.image}: {facts.size[0]}x{facts.size[1]} pixels are more than the {MAX_PIXELS} training takes; "
             "scale the images down with --max-side, such as --max-side 2048"
         )
-    return facts, masks, doubtful
+    try:
+        return facts, _mask_facts(record, facts)
+    except InputError as error:
+        return facts, error
+
+
+def _mask_facts(record: Record, facts: ImageFacts) -> tuple[MaskSummary, bool]:
+    """The values of the record's masks, and whether their orientation was a guess."""
+    masks, doubtful = MaskSummary(), False
+    for path in record.masks:
+        values, palette, guessed = upright_mask_values(path, facts.stored_size, facts.orientation)
+        masks.add(summarise(values, path, palette))
+        doubtful |= guessed
+    return masks, doubtful
 
 
 def _image_facts(record: Record) -> ImageFacts:

@@ -11,7 +11,7 @@ import numpy as np
 
 from custom.data.prepare.audit import Audit
 from custom.data.prepare.classes import ClassMap
-from custom.data.prepare.inspection import Inspection
+from custom.data.prepare.inspection import PROBLEMS, Inspection
 from custom.data.prepare.records import Found, Source
 from custom.data.prepare.writing import Written
 
@@ -136,10 +136,9 @@ class Report:
             if item.class_pixels is not None and item.class_pixels[1:].sum() == 0
         ]
         parts = [
-            _names("Unreadable, left out", self.inspection.problems.get("unreadable", ())),
-            _names("Image and mask differ in size, left out", self.inspection.problems.get("size mismatch", ())),
+            *(_names(kind, self.inspection.problems.get(kind, ())) for kind in PROBLEMS),
             _names("Masks without an image, left out", [path.name for path in self.found.masks_without_image]),
-            _names("Images without a mask, unlabelled", without_mask),
+            _names("Images without a usable mask, unlabelled", without_mask),
             _names("Masks without foreground", empty),
             _names(f"Masks with values between the classes ({pixels} pixels, given to the nearer class)", odd_names),
             _names("EXIF-turned images whose mask may lie the other way", self.inspection.doubtful_orientation),

@@ -196,7 +196,7 @@ def _warnings(
 ) -> list[str]:
     warnings = list(found.warnings)
     for kind, lines in inspection.problems.items():
-        warnings.append(f"{len(lines)} left out, {kind}: {lines[0]}{', ...' if len(lines) > 1 else ''}.")
+        warnings.append(f"{kind}: {len(lines)} ({lines[0]}{', ...' if len(lines) > 1 else ''}).")
     if found.masks_without_image:
         warnings.append(
             f"{len(found.masks_without_image)} masks have no image, first {found.masks_without_image[0].name}."

@@ -213,18 +213,51 @@ def test_no_mask_is_a_clear_line(refused, own):
     assert "10 images and no mask" in refused("folder", own)
 
 
-def test_broken_files_and_other_sizes_are_left_out_and_reported(prepare, own):
+def test_broken_files_and_other_sizes_are_reported(prepare, own):
     (own / "images" / "case 0.png").write_bytes(b"garbage")
     mask(own / "masks" / "case 1.png", size=(8, 8))
     mask(own / "masks" / "nobody.png")
     (own / "masks" / "case 2.png").unlink()
     prepared = prepare("folder", own)
-    assert len(prepared.datalist["fingerprints"]) == 15
-    assert "Unreadable, left out: 1 (" in prepared.report
-    assert "differ in size, left out: 1 (" in prepared.report
+    assert len(prepared.datalist["fingerprints"]) == 16
+    assert "Unreadable images, left out: 1 (" in prepared.report
+    assert "kept without label: 1 (" in prepared.report
     assert "Masks without an image, left out: 1 (nobody.png)" in prepared.report
-    assert "Images without a mask, unlabelled: 1 (case 2)" in prepared.report
+    assert "Images without a usable mask, unlabelled: 2 (case 1; case 2)" in prepared.report
     assert len(prepared.result.warnings) == 3
+
+
+def test_images_whose_masks_cannot_be_used_are_unlabelled_training_images(prepare, own):
+    spoilt = [f"case {number}" for number in range(7)]
+    for name in spoilt[:3]:
+        mask(own / "masks" / f"{name}.png", size=(8, 8))
+    for name in spoilt[3:]:
+        (own / "masks" / f"{name}.png").write_bytes(b"garbage")
+    prepared = prepare("folder", own, validation_share=0.34, test_share=0.34)
+    unlabelled = {entry["image"] for entry in prepared.datalist["training"] if "label" not in entry}
+    assert unlabelled == {f"images/{name}.png" for name in spoilt}
+    assert [len(prepared.names(split)) for split in ("training", "validation", "test")] == [8, 1, 1]
+    (warning,) = prepared.result.warnings
+    assert "kept without label: 7 (" in warning
+    assert "case 0.png has 8x8 pixels, its image 16x12" in warning
+    assert "case 6.png cannot be read" in prepared.report
+
+
+def test_an_image_published_for_the_test_is_left_out_when_its_mask_cannot_be_used(prepare, tmp_path):
+    for part, names in (("train", "abcd"), ("val", "ef"), ("test", "gh")):
+        pairs(tmp_path / "own" / part, names)
+    for name in ("train/masks/a", "val/masks/e", "test/masks/g"):
+        mask(tmp_path / "own" / f"{name}.png", size=(8, 8))
+    prepared = prepare("folder", tmp_path / "own")
+    assert prepared.names("training") == {"train/a", "train/b", "train/c", "train/d"}
+    assert (prepared.names("validation"), prepared.names("test")) == ({"val/f"}, {"test/h"})
+    assert "another size, left out: 2 (" in prepared.report
+
+
+def test_only_unusable_masks_are_a_clear_line(refused, own):
+    for path in (own / "masks").iterdir():
+        path.write_bytes(b"garbage")
+    assert "case 0.png cannot be read as an image; replace the file" in refused("folder", own)
 
 
 def test_two_images_of_one_name_are_a_clear_line(refused, own):

@@ -31,6 +31,13 @@ class TestBusi:
         assert prepared.values("benign (2)")[0].tolist() == [1] * 4 + [0] * 4 + [1] * 8
         assert "1 normal cases left out; 1 images had several masks" in prepared.report
 
+    def test_an_image_with_one_of_two_masks_broken_has_no_label(self, prepare, tmp_path):
+        folder = busi(tmp_path / "busi", [f"benign ({n})" for n in range(1, 6)])
+        (folder / "benign" / "benign (2)_mask_1.png").write_bytes(b"garbage")
+        prepared = prepare("busi", folder)
+        assert {"image": "images/benign (2).png"} in prepared.datalist["training"]
+        assert sum(prepared.result.counts.values()) == 5
+
     def test_the_published_test_images_are_the_test(self, prepare, tmp_path, monkeypatch):
         monkeypatch.setattr("custom.data.prepare.sources.busi.published_names", lambda _: {"test": ["benign (3)"]})
         folder = busi(tmp_path / "busi", [f"benign ({n})" for n in range(1, 6)])
