@@ -20,6 +20,7 @@ from custom.monai_label.models import mark_as_untrained
 __all__ = ["add_bundle", "main"]
 
 TEMPLATE = Path(__file__).with_name("app")
+DETAILS = ("method", "preset", "first_stage", "image_size")
 
 
 def add_bundle(
@@ -80,11 +81,9 @@ def _save_untrained(bundle: Path, model: Path, settings: dict[str, Any]) -> None
     parser.update({"bundle_root": str(bundle), "num_classes": 2, **settings})
     try:
         network = parser.get_parsed_content("network_def")
-        details = {key: parser.get_parsed_content(key) for key in ("image_size", "method", "preset")}
+        details = {key: parser.get_parsed_content(f"details#{key}") for key in DETAILS}
     except Exception as error:
         raise find_input_error(error) or error from None
-    first_stage = str(parser.get_parsed_content("first_stage"))
-    details["first_stage"] = os.path.basename(first_stage) if os.path.exists(first_stage) else first_stage
     save_model(network, model, details)
 
 

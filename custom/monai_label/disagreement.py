@@ -137,6 +137,9 @@ class Disagreement(Strategy):
             return self._at_random(request, datastore, "the images are being scored")
         self._store(datastore, candidates, scores)
         asked = self._asked(datastore, unlabelled, request["strategy"], os.stat(model).st_mtime)
+        if asked.issuperset(candidates):
+            asked = set()  # everything was asked for and came back without a label: once more from the start
+        candidates = [image for image in candidates if image not in asked]
         seen = [image for image in scores if image not in unlabelled or image in asked]
         order = rank(
             _array([scores[image]["disagreement"] for image in candidates]),

@@ -28,6 +28,14 @@ __all__ = ["SemiGDAApp", "SemiGDATrainTask"]
 OPTIONS = ("use_unlabelled", "alignment_epochs", "seed", "learning_rate", "mlflow")
 """Keys of the training configuration which a request may set besides those that MONAI Label knows."""
 
+NUMBERS = {
+    "max_epochs": (int, 1, "a whole number from 1"),
+    "alignment_epochs": (int, 1, "a whole number from 1"),
+    "seed": (int, 0, "a whole number from 0"),
+    "learning_rate": (float, 1e-9, "a number above 0"),
+}
+"""Type and least value of numbers in a training request."""
+
 
 def _stock_app() -> ModuleType:
     """The app "monaibundle" which is installed with MONAI Label, outside of every package."""
@@ -45,12 +53,19 @@ class SemiGDATrainTask(BundleTrainTask):
 
     def config(self) -> dict[str, Any]:
         """What a request may contain, with the values that hold without it."""
-        return {**super().config(), **{key: self.bundle_config.get(key) for key in OPTIONS}}
+        values = {key: self.bundle_config.get(key) for key in OPTIONS}
+        expressions = {key: "" for key, value in values.items() if str(value).startswith(("$", "@"))}
+        return {**super().config(), **values, **expressions}
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
-        """Train as `request` says."""
-        self._options = {key: request[key] for key in OPTIONS if request.get(key) is not None}
-        request = {key: value for key, value in request.items() if value != ""}  # clients send back empty defaults
+        """Train as `request` says.
+
+        Raises:
+            InputError: a value that the training cannot use.
+        """
+        request = {key: value for key, value in request.items() if value not in ("", None)}  # as clients fill forms
+        _check(request)
+        self._options = {key: request[key] for key in OPTIONS if key in request}
         if not request.get("pretrained", True):
             request["run_id"] = "from_scratch"
         return super().__call__(request, datastore)
@@ -61,6 +76,17 @@ class SemiGDATrainTask(BundleTrainTask):
     def _update_overrides(self, overrides: dict[str, Any]) -> dict[str, Any]:
         overrides.update(self._options)
         return overrides
+
+
+def _check(request: Mapping[str, Any]) -> None:
+    for key, (kind, least, wanted) in NUMBERS.items():
+        value = request.get(key, least)
+        is_number = isinstance(value, (int, kind)) and not isinstance(value, bool)
+        if not is_number or value < least:
+            raise InputError(f"{key} is {value!r}; give {wanted}")
+    share = request.get("val_split", 0)
+    if not isinstance(share, (int, float)) or share >= 1:
+        raise InputError(f"val_split is {share!r}; give the share of the labels for validation, 0 for none")
 
 
 class SemiGDAApp(_stock_app().MyApp):
