@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
 import zipfile
 
@@ -46,6 +47,26 @@ def bundle(tmp_path):
     return folder
 
 
+@pytest.fixture
+def bundle_with_overlays(bundle):
+    """The bundle with configurations that can be merged, and overlays for MONAI Label."""
+    configs = {
+        "train.json": {"epochs": 1, "train": {"data": "mine", "handlers": ["one"]}},
+        "inference.json": {"steps": ["load"]},
+        "metadata.json": {"version": "0.1.0", "outputs": {"classes": {"0": "lesion"}}},
+    }
+    overlays = {
+        "train.json": {"epochs": 5, "train#data": [], "+train#handlers": ["two"], "start": "model.pt"},
+        "inference.json": {"+steps": ["describe"]},
+        "metadata.json": {"outputs#classes": {"0": "background", "1": "lesion"}},
+    }
+    for folder, contents in (("configs", configs), ("configs/monai_label", overlays)):
+        (bundle / folder).mkdir(exist_ok=True)
+        for name, content in contents.items():
+            (bundle / folder / name).write_text(json.dumps(content))
+    return bundle
+
+
 def files_of(folder):
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
 
@@ -67,7 +88,8 @@ def test_a_bundle_holds_its_parts_and_the_code_but_no_data_runs_or_caches(bundle
         "LICENSE",
     }
     assert {"custom/__init__.py", "custom/networks/semigda.py", "custom/export.py"} <= code
-    assert all(name.endswith((".py", ".json")) for name in code)
+    assert "custom/monai_label/app/README.md" in code
+    assert all(name.endswith((".py", ".json")) for name in code - {"custom/monai_label/app/README.md"})
     assert not any(path.is_symlink() for path in output.rglob("*"))
     assert neighbours(output) == ["copy"]
 
@@ -180,3 +202,49 @@ def test_the_command_names_files_that_are_too_large_for_the_model_zoo(name, bund
     printed = capsys.readouterr().out
     assert f"bundle written to {tmp_path / name}" in printed
     assert "docs/film.png (30 MB)" in printed
+
+
+def configurations_of(folder):
+    return {path.name: json.loads(path.read_text()) for path in (folder / "configs").glob("*.json")}
+
+
+@pytest.mark.parametrize("with_model", [False, True])
+def test_for_monai_label_the_overlays_are_merged_and_vanish(with_model, bundle_with_overlays, model, tmp_path):
+    checkpoint = model if with_model else None
+    output = export_bundle(bundle_with_overlays, tmp_path / "out", checkpoint, monai_label=True)
+    assert configurations_of(output) == {
+        "train.json": {"epochs": 5, "train": {"data": [], "handlers": ["one", "two"]}, "start": "model.pt"},
+        "inference.json": {"steps": ["load", "describe"]},
+        "metadata.json": {"version": "0.1.0", "outputs": {"classes": {"0": "background", "1": "lesion"}}},
+    }
+    assert not (output / "configs" / "monai_label").exists()
+    assert (output / "configs" / "presets" / "paper.json").is_file()
+    assert (output / "models" / "model.pt").is_file() is with_model
+
+
+@pytest.mark.parametrize("monai_label", [False, True])
+def test_the_exported_bundle_itself_stays_as_it_is(monai_label, bundle_with_overlays, tmp_path):
+    before = {name: (bundle_with_overlays / name).read_bytes() for name in files_of(bundle_with_overlays)}
+    export_bundle(bundle_with_overlays, tmp_path / "out", monai_label=monai_label)
+    assert {name: (bundle_with_overlays / name).read_bytes() for name in files_of(bundle_with_overlays)} == before
+
+
+def test_otherwise_the_overlays_travel_as_they_are(bundle_with_overlays, tmp_path):
+    output = export_bundle(bundle_with_overlays, tmp_path / "out")
+    assert configurations_of(output) == configurations_of(bundle_with_overlays)
+    for name in ("train.json", "inference.json", "metadata.json"):
+        overlay = f"configs/monai_label/{name}"
+        assert (output / overlay).read_bytes() == (bundle_with_overlays / overlay).read_bytes()
+
+
+def test_a_bundle_without_overlays_is_not_for_monai_label(bundle, tmp_path, message_of):
+    with pytest.raises(InputError) as error:
+        export_bundle(bundle, tmp_path / "place" / "out", monai_label=True)
+    assert "lesions has no overlays for MONAI Label: configs/monai_label/ is missing" in message_of(error)
+    assert list((tmp_path / "place").iterdir()) == []
+
+
+def test_the_command_exports_for_monai_label(bundle_with_overlays, tmp_path, capsys):
+    main([str(bundle_with_overlays), "--output", str(tmp_path / "out"), "--monai-label"])
+    assert f"bundle written to {tmp_path / 'out'}" in capsys.readouterr().out
+    assert configurations_of(tmp_path / "out")["train.json"]["epochs"] == 5

@@ -64,7 +64,7 @@ class TrainingRun:
         resume: go on where the run in `output_dir` stopped.
         seed: seed of the run.
         checkpoint_interval: epochs between two checkpoints.
-        initial_weights: a `model.pt` or best-weights file to start from; None for random weights.
+        initial_weights: a `model.pt` or best-weights file to start from; None for the weights that the network has.
         test: evaluator of the test images and its report; None or no test image: no evaluation.
         save: writes the trained network; by default `model.pt`.
     """
@@ -162,7 +162,7 @@ class TrainingRun:
         stage.trainer.run()
 
     def _load_start(self, name: str, previous: str | None) -> None:
-        """Weights that a stage starts from: the best of the stage before it, or those given, or random ones."""
+        """Weights that a stage starts from: the best of the stage before it, or those given, or the network's own."""
         names = list(self.stages)
         before = names[names.index(name) - 1] if names.index(name) else None
         if previous is not None:
@@ -172,7 +172,9 @@ class TrainingRun:
         elif before is not None and self.resume and self.checkpoints[before].best_path.is_file():
             self.checkpoints[before].load_best()
         elif before is not None:
-            logger.info("%s starts from random weights: %s was not run in %s", name, before, self.output_dir)
+            logger.info(
+                "%s starts from the weights that the network has: %s was not run in %s", name, before, self.output_dir
+            )
 
     def _evaluate(self, stage: str) -> dict[str, Any]:
         if self.test is None or len(self.test[0].data_loader) == 0:

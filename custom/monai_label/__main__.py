@@ -43,10 +43,11 @@ def add_bundle(
         The bundle's new place.
 
     Raises:
-        InputError: no bundle there, no such checkpoint, a first stage that cannot be loaded, or the app has this bundle
-            already.
+        InputError: no bundle there, no such checkpoint, a first stage that cannot be loaded, the app has this bundle
+            already, or `app` is a folder with other things.
     """
     bundle, app = Path(bundle), Path(app)
+    _check_app(app)
     place = app / "model" / bundle.resolve().name
     with tempfile.TemporaryDirectory() as temporary:
         model = Path(checkpoint) if checkpoint is not None else Path(temporary) / "model.pt"
@@ -59,6 +60,15 @@ def add_bundle(
         if file.is_file():
             shutil.copy2(file, app / file.name)
     return place
+
+
+def _check_app(app: Path) -> None:
+    """Refuse a folder whose own README.md or main.py the app's would replace."""
+    main = app / "main.py"
+    names = [file.name for file in TEMPLATE.iterdir() if file.is_file()]
+    taken = [app / name for name in names if os.path.lexists(app / name)]
+    if taken and not (main.is_file() and b"custom.monai_label" in main.read_bytes()):
+        raise InputError(f"{min(taken)} is there and belongs to no app of this command: give another --app")
 
 
 def _save_untrained(bundle: Path, model: Path, settings: dict[str, Any]) -> None:

@@ -37,7 +37,7 @@ def test_bundles_hold_the_same_files(bundle):
 
 
 @pytest.mark.parametrize("bundle", BUNDLES[1:])
-@pytest.mark.parametrize("file", [file for file in FILES if file != "metadata.json"])
+@pytest.mark.parametrize("file", [file for file in FILES if not file.endswith("metadata.json")])
 def test_a_configuration_differs_only_in_what_stands_at_its_top(bundle, file):
     if not file.endswith(".json"):
         assert (configs(bundle) / file).read_text() == (configs(BUNDLES[0]) / file).read_text()
@@ -59,6 +59,12 @@ def test_metadata_differs_only_in_what_the_images_are(bundle):
         formats["inputs"]["image"].pop("modality")
         formats["outputs"]["pred"].pop("channel_def")
     assert {key for key in own if own[key] != first[key]} <= METADATA_MAY_DIFFER
+
+
+@pytest.mark.parametrize("bundle", BUNDLES)
+def test_monai_label_gets_the_classes_of_the_metadata_and_nothing_else(bundle):
+    classes = dict(name.split(": ") for name in read(bundle, "metadata.json")["label_classes"].split(", "))
+    assert read(bundle, "monai_label/metadata.json") == {"network_data_format#outputs#pred#channel_def": classes}
 
 
 @pytest.mark.parametrize("bundle", BUNDLES)
