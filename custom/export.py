@@ -13,8 +13,9 @@ from pathlib import Path
 
 from monai.bundle import ConfigParser
 
-from custom.checkpoints import model_details
+from custom.checkpoints import load_checkpoint, model_details
 from custom.errors import InputError, show_input_errors_in_one_line
+from custom.monai_label.models import UNTRAINED
 
 __all__ = ["export_bundle", "main"]
 
@@ -68,6 +69,7 @@ def export_bundle(
             _copy(bundle, model, copy)
             if monai_label:
                 _merge_overlays(copy / "configs", copy / "configs" / "monai_label")
+                _name_all_classes(copy / "configs" / "metadata.json", model)
             if output.suffix == ".zip":
                 copy = Path(shutil.make_archive(str(Path(temporary) / "new"), "zip", copy.parent, copy.name))
             elif output.is_dir():
@@ -108,6 +110,8 @@ def _copy(bundle: Path, model: Path | None, copy: Path) -> None:
     if model is not None:
         (copy / "models").mkdir()
         shutil.copy2(model, copy / "models" / "model.pt")
+        if (note := model.with_name(UNTRAINED)).is_file():
+            shutil.copy2(note, copy / "models" / note.name)
 
 
 def _merge_overlays(configs: Path, overlays: Path) -> None:
@@ -117,6 +121,19 @@ def _merge_overlays(configs: Path, overlays: Path) -> None:
         merged = ConfigParser.load_config_files([str(configs / overlay.name), str(overlay)])
         (configs / overlay.name).write_text(json.dumps(merged, indent=4) + "\n", encoding="utf-8")
     shutil.rmtree(overlays)
+
+
+def _name_all_classes(metadata: Path, model: Path | None) -> None:
+    """Give the classes numbers for names where the model knows others than the bundle's: MONAI Label shows them."""
+    if model is None:
+        return
+    classes = load_checkpoint(model)["architecture"]["num_classes"]
+    content = json.loads(metadata.read_text(encoding="utf-8"))
+    names = content["network_data_format"]["outputs"]["pred"]["channel_def"]
+    if classes != len(names):
+        names.clear()
+        names.update({"0": "background", **{str(index): f"class {index}" for index in range(1, classes)}})
+        metadata.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
 
 
 def _reason(error: OSError) -> str:

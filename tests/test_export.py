@@ -47,18 +47,22 @@ def bundle(tmp_path):
     return folder
 
 
+def metadata_naming(classes):
+    return {"version": "0.1.0", "network_data_format": {"outputs": {"pred": {"channel_def": classes}}}}
+
+
 @pytest.fixture
 def bundle_with_overlays(bundle):
     """The bundle with configurations that can be merged, and overlays for MONAI Label."""
     configs = {
         "train.json": {"epochs": 1, "train": {"data": "mine", "handlers": ["one"]}},
         "inference.json": {"steps": ["load"]},
-        "metadata.json": {"version": "0.1.0", "outputs": {"classes": {"0": "lesion"}}},
+        "metadata.json": metadata_naming({"0": "lesion"}),
     }
     overlays = {
         "train.json": {"epochs": 5, "train#data": [], "+train#handlers": ["two"], "start": "model.pt"},
         "inference.json": {"+steps": ["describe"]},
-        "metadata.json": {"outputs#classes": {"0": "background", "1": "lesion"}},
+        "metadata.json": {"network_data_format#outputs#pred#channel_def": {"0": "background", "1": "lesion"}},
     }
     for folder, contents in (("configs", configs), ("configs/monai_label", overlays)):
         (bundle / folder).mkdir(exist_ok=True)
@@ -215,7 +219,7 @@ def test_for_monai_label_the_overlays_are_merged_and_vanish(with_model, bundle_w
     assert configurations_of(output) == {
         "train.json": {"epochs": 5, "train": {"data": [], "handlers": ["one", "two"]}, "start": "model.pt"},
         "inference.json": {"steps": ["load", "describe"]},
-        "metadata.json": {"version": "0.1.0", "outputs": {"classes": {"0": "background", "1": "lesion"}}},
+        "metadata.json": metadata_naming({"0": "background", "1": "lesion"}),
     }
     assert not (output / "configs" / "monai_label").exists()
     assert (output / "configs" / "presets" / "paper.json").is_file()

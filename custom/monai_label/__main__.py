@@ -53,9 +53,8 @@ def add_bundle(
         model = Path(checkpoint) if checkpoint is not None else Path(temporary) / "model.pt"
         if checkpoint is None:
             _save_untrained(bundle, model, settings or {})
+            mark_as_untrained(model)
         export_bundle(bundle, place, model, overwrite, monai_label=True)
-    if checkpoint is None:
-        mark_as_untrained(place / "models" / "model.pt")
     for file in TEMPLATE.iterdir():
         if file.is_file():
             shutil.copy2(file, app / file.name)

@@ -11,19 +11,20 @@ from ignite.utils import manual_seed
 from custom.checkpoints import save_model
 from custom.networks import SemiGDA
 
-__all__ = ["ModelPublisher", "forget_training", "is_trained", "mark_as_untrained"]
+__all__ = ["UNTRAINED", "ModelPublisher", "forget_training", "is_trained", "mark_as_untrained"]
 
-_NOTE = "UNTRAINED.txt"
+UNTRAINED = "UNTRAINED.txt"
+"""Name of the note beside a model file whose trainable weights are random."""
 
 
 def is_trained(model: str | os.PathLike) -> bool:
     """Whether a bundle's model file holds a trained network: it is there, and no note beside it says otherwise."""
-    return Path(model).is_file() and not Path(model).with_name(_NOTE).exists()
+    return Path(model).is_file() and not Path(model).with_name(UNTRAINED).exists()
 
 
 def mark_as_untrained(model: str | os.PathLike) -> None:
     """Note beside the model file that its trainable weights are random; the first training takes the note away."""
-    Path(model).with_name(_NOTE).write_text(
+    Path(model).with_name(UNTRAINED).write_text(
         "model.pt holds a first stage and random weights; it has not been trained.\n"
     )
 
@@ -58,4 +59,4 @@ class ModelPublisher:
         """Save `network` as `model.pt` of `folder` and as the server's model."""
         save_model(network, folder / "model.pt", self.details)
         save_model(network, self.model, self.details)
-        self.model.with_name(_NOTE).unlink(missing_ok=True)
+        self.model.with_name(UNTRAINED).unlink(missing_ok=True)

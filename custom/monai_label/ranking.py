@@ -41,7 +41,7 @@ def rank(
     left = np.ones(count, bool)
     for _ in range(count):
         weights = np.where(left, disagreement * np.minimum(nearest / unit, 1), -1)
-        best = int(weights.argmax())
+        best = int(np.lexsort((disagreement * left, weights))[-1])  # among equal weights the more disputed one
         order.append((best, float(weights[best])))
         left[best] = False
         nearest = np.minimum(nearest, distances[:, best])

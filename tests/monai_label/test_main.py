@@ -153,3 +153,10 @@ def test_a_folder_that_is_no_app_keeps_its_files(name, options, app, checkpoint,
     assert str(app / name) in refusal(message_of, app, "--checkpoint", checkpoint, *options)
     assert content(app) == {app / name: b"mine"}
     assert not (app / "model").exists()
+
+
+def test_a_model_with_other_classes_than_the_bundle_names_them_by_number(app, first_stage):
+    add(app, "--first_stage", str(first_stage), "--num_classes", "3", "--width", "4", "--mapper_width", "8")
+    metadata = json.loads((app / "model" / BUNDLE.name / "configs" / "metadata.json").read_text())
+    names = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+    assert names == {"0": "background", "1": "class 1", "2": "class 2"}
