@@ -21,7 +21,7 @@ __all__ = ["PROBLEMS", "ImageFacts", "Inspection", "inspect_records", "over_all"
 
 IMAGE_UNREADABLE = "Unreadable images, left out"
 KEPT_WITHOUT_LABEL = "Images whose mask is unreadable or of another size, kept without label"
-HELD_OUT_WITHOUT_LABEL = "Published validation or test images whose mask is unreadable or of another size, left out"
+HELD_OUT_WITHOUT_LABEL = "Published validation or test images without a usable mask, left out"
 PROBLEMS = (IMAGE_UNREADABLE, KEPT_WITHOUT_LABEL, HELD_OUT_WITHOUT_LABEL)
 
 WORKERS = 4
@@ -86,8 +86,10 @@ def inspect_records(records: Sequence[Record], max_side: int | None, show_progre
             inspection.problems.setdefault(IMAGE_UNREADABLE, []).append(str(outcome))
             continue
         facts, masks = outcome
+        held_out = record.split in ("validation", "test")
+        if held_out and not record.masks:
+            masks = InputError(f"{record.image} has no mask")
         if isinstance(masks, InputError):
-            held_out = record.split in ("validation", "test")
             kind = HELD_OUT_WITHOUT_LABEL if held_out else KEPT_WITHOUT_LABEL
             inspection.problems.setdefault(kind, []).append(str(masks))
             if not held_out:

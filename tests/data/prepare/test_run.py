@@ -244,14 +244,16 @@ def test_images_whose_masks_cannot_be_used_are_unlabelled_training_images(prepar
 
 
 def test_an_image_published_for_the_test_is_left_out_when_its_mask_cannot_be_used(prepare, tmp_path):
-    for part, names in (("train", "abcd"), ("val", "ef"), ("test", "gh")):
+    for part, names in (("train", "abcd"), ("val", "efi"), ("test", "gh")):
         pairs(tmp_path / "own" / part, names)
+    (tmp_path / "own" / "val" / "masks" / "i.png").unlink()
     for name in ("train/masks/a", "val/masks/e", "test/masks/g"):
         mask(tmp_path / "own" / f"{name}.png", size=(8, 8))
     prepared = prepare("folder", tmp_path / "own")
     assert prepared.names("training") == {"train/a", "train/b", "train/c", "train/d"}
     assert (prepared.names("validation"), prepared.names("test")) == ({"val/f"}, {"test/h"})
-    assert "another size, left out: 2 (" in prepared.report
+    assert "without a usable mask, left out: 3 (" in prepared.report
+    assert "val/images/i.png has no mask" in prepared.report
 
 
 def test_only_unusable_masks_are_a_clear_line(refused, own):
