@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -53,6 +54,8 @@ def untrained(place):
             with open(masks[name], "rb") as file:
                 assert client.label(name, file).ok
         answers["submitted"] = client.train(sync=False, max_epochs=2)
+        while client.train_status()["status"] == "SUBMITTED":  # until it runs, MONAI Label queues a second request
+            time.sleep(0.1)
         answers["second request"] = client.train(sync=False)
         answers["status"] = wait_for_training(client)
     return answers
@@ -118,6 +121,14 @@ def predict(place, case):
         soft = network(small)
     back = torch.nn.functional.interpolate(soft, ODD, mode="bilinear", align_corners=False)
     return (back[0, 0].T.round() > 0).numpy()
+
+
+def test_requests_at_the_same_time_get_the_answers_that_they_get_alone(client):
+    cases = [f"case {number}" for number in range(4)]
+    alone = [client.infer(case, output="image").content for case in cases]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda case: client.infer(case, output="image").content, cases))
+    assert together == alone
 
 
 def test_the_json_answer_describes_the_mask(client):
