@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from custom import networks
 from custom.errors import InputError
-from custom.networks import SemiGDA
 
 __all__ = ["load_checkpoint", "load_model", "load_trained_weights", "model_details", "save_atomically", "save_model"]
 
@@ -62,10 +62,11 @@ def save_model(network: nn.Module, path: str | os.PathLike, details: dict[str, A
     """Write all that inference needs, frozen weights and architecture included.
 
     Args:
-        network: the trained network.
+        network: the trained network; what only training needs is left out.
         path: the file, {"model", "architecture", "details"}.
         details: plain values that describe how it was trained, such as image_size.
     """
+    network = _for_inference(network)
     content = {"model": network.state_dict(), "architecture": network.architecture, "details": details or {}}
     save_atomically(content, path)
 
@@ -79,26 +80,42 @@ def model_details(path: str | os.PathLike) -> dict[str, Any]:
     return _entries(path, "model").get("details", {})
 
 
-def load_model(path: str | os.PathLike) -> SemiGDA:
+def load_model(path: str | os.PathLike) -> nn.Module:
     """The network of a `model.pt`, in evaluation mode, without any download.
 
     Raises:
         InputError: missing or unreadable file, or not such a model.
     """
     checkpoint = _entries(path, "model", "architecture")
-    network = SemiGDA.from_architecture(checkpoint["architecture"])
+    name = checkpoint["architecture"].get("network", "SemiGDA")  # files from before there were others do not say
+    kind = getattr(networks, name, None)
+    if kind is None:
+        raise InputError(f"{path} holds a network {name!r} that this version does not know: use the version it is from")
+    network = kind.from_architecture(checkpoint["architecture"])
     _load(network.load_state_dict, checkpoint["model"], path)
     return network.eval()
 
 
-def load_trained_weights(network: SemiGDA, path: str | os.PathLike) -> None:
+def load_trained_weights(network: nn.Module, path: str | os.PathLike) -> None:
     """Start `network` from a `model.pt` or a stage's best weights of the same architecture.
+
+    A `model.pt` fills the network that predicts; others that only help to train it keep their own weights.
 
     Raises:
         InputError: missing or unreadable file, not such a file, or another architecture.
     """
     state = _entries(path, "model")["model"]
-    _load(network.load_trainable_state_dict, {k: v for k, v in state.items() if not k.startswith("first_stage.")}, path)
+    if isinstance(network, networks.TrainingNetworks) and not any(key.startswith("deployed.") for key in state):
+        network = network.inference_network()
+    if hasattr(network, "load_trainable_state_dict"):
+        state = {key: value for key, value in state.items() if not key.startswith("first_stage.")}
+        _load(network.load_trainable_state_dict, state, path)
+    else:
+        _load(network.load_state_dict, state, path)
+
+
+def _for_inference(network: nn.Module) -> nn.Module:
+    return network.inference_network() if hasattr(network, "inference_network") else network
 
 
 def _entries(path: str | os.PathLike, *names: str) -> dict[str, Any]:
@@ -116,5 +133,5 @@ def _load(load: Any, state: dict[str, torch.Tensor], path: str | os.PathLike) ->
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{path} was made with another architecture than the configuration asks for ({reason}); "
-            "give the width, adapters, num_classes and first_stage it was trained with"
+            "give the method, num_classes, width, adapters and first_stage it was trained with"
         ) from error

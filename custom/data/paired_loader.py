@@ -49,6 +49,7 @@ class PairedLoader:
         pin_memory: put batches into memory from which copying to a GPU is fast.
         rank: number of this process, from 0.
         world_size: number of processes.
+        image_keys: keys of the items that batches keep besides "label"; a method may want several views of an image.
 
     Attributes:
         labelled_batch_size, unlabelled_batch_size: the sizes in use.
@@ -68,6 +69,7 @@ class PairedLoader:
         pin_memory: bool = False,
         rank: int = 0,
         world_size: int = 1,
+        image_keys: Sequence[str] = ("image",),
     ) -> None:
         if len(labelled) == 0:
             raise InputError("training needs at least one labelled image; add labels to the datalist")
@@ -85,6 +87,7 @@ class PairedLoader:
         self.seed = seed
         self.num_workers = num_workers
         self.pin_memory = pin_memory
+        self.image_keys = tuple(image_keys)
         self.epoch = 0
         if rank == 0:
             self._warn_of_few_images(labelled_batch_size, unlabelled_batch_size)
@@ -126,9 +129,10 @@ class PairedLoader:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[dict[str, dict[str, Tensor]]]:
-        loaders = {"labelled": self._loader(self.labelled, self.labelled_batch_size, ("image", "label"), stream=0)}
+        images = self.image_keys
+        loaders = {"labelled": self._loader(self.labelled, self.labelled_batch_size, (*images, "label"), stream=0)}
         if self.unlabelled_batch_size > 0:
-            loaders["unlabelled"] = self._loader(self.unlabelled, self.unlabelled_batch_size, ("image",), stream=1)
+            loaders["unlabelled"] = self._loader(self.unlabelled, self.unlabelled_batch_size, images, stream=1)
         for batches in zip(*loaders.values(), strict=True):
             yield dict(zip(loaders, batches, strict=True))
 

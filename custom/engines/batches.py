@@ -14,9 +14,11 @@ from custom.errors import InputError
 __all__ = ["fire_iteration_events", "stack_images"]
 
 
-def stack_images(batch: dict, device: torch.device, channels_last: bool = False) -> tuple[Tensor, Tensor]:
+def stack_images(
+    batch: dict, device: torch.device, channels_last: bool = False, key: str = "image"
+) -> tuple[Tensor, Tensor]:
     """Images of a `PairedLoader` batch, labelled rows first, [B_l + B_u, 3, H, W], and the labels [B_l, 1, H, W]."""
-    parts = [batch[part]["image"].to(device) for part in ("labelled", "unlabelled") if part in batch]
+    parts = [batch[part][key].to(device) for part in ("labelled", "unlabelled") if part in batch]
     images = torch.cat(parts)
     if channels_last:
         images = images.contiguous(memory_format=torch.channels_last)

@@ -112,6 +112,8 @@ class TrainingRun:
             InputError: a mistake of the user's, before or during training; checkpoints are kept.
         """
         stages = list(stages or self.stages)
+        if unknown := [name for name in stages if name not in self.stages]:
+            raise InputError(f"this method has no stage {unknown[0]!r}: its stages are {', '.join(self.stages)}")
         if self.resume and self.finished_file.is_file():
             finished = json.loads(self.finished_file.read_text())
             if finished["stages"] == stages:

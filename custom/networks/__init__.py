@@ -8,15 +8,21 @@ from custom.networks.latent_mapper import LatentMapper
 from custom.networks.semigda import BranchOutputs, SemiGDA
 from custom.networks.skip_adapters import SkipAdapters
 from custom.networks.trainable_encoder import TrainableEncoder
+from custom.networks.training_networks import MeanTeacher, NetworkPair, TrainingNetworks
+from custom.networks.unet import UNet
 
 __all__ = [
     "BranchOutputs",
     "FirstStage",
     "LabelCodec",
     "LatentMapper",
+    "MeanTeacher",
+    "NetworkPair",
     "SemiGDA",
     "SkipAdapters",
     "TrainableEncoder",
+    "TrainingNetworks",
+    "UNet",
     "build_first_stage",
     "load_first_stage",
     "save_first_stage",

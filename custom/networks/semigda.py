@@ -107,6 +107,7 @@ class SemiGDA(nn.Module):
             SkipAdapters(decoder_widths, widths, adapter_init) if adapters in ("both", "mask") else None
         )
         self.architecture = {
+            "network": "SemiGDA",
             "first_stage": first_stage.architecture,
             "num_classes": num_classes,
             "width": width,
@@ -122,7 +123,8 @@ class SemiGDA(nn.Module):
     @classmethod
     def from_architecture(cls, architecture: dict[str, Any]) -> SemiGDA:
         """The network that `architecture` describes, with random weights and without any download."""
-        return cls(**{**architecture, "first_stage": build_first_stage(architecture["first_stage"])})
+        arguments = {key: value for key, value in architecture.items() if key != "network"}
+        return cls(**{**arguments, "first_stage": build_first_stage(architecture["first_stage"])})
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """Parameters of the Mask branch's encoder: the CNN and, without a quant_conv, its 1x1 convolution."""

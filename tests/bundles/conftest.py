@@ -17,7 +17,7 @@ TINY = {
     "image_size": 32,
     "first_stage": KL,
     "width": 4,
-    "network_def#mapper_width": 8,
+    "mapper_width": 8,
     "num_workers": 0,
     "mlflow": False,
     "alignment_epochs": 2,

@@ -1,0 +1,105 @@
+"""A network together with the others that only help to train it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+__all__ = ["MeanTeacher", "NetworkPair", "TrainingNetworks"]
+
+
+class TrainingNetworks(nn.Module):
+    """The network that predicts, and others beside it: one module, so that one checkpoint holds them all.
+
+    Subclasses add the others as modules of their own. Everything that describes the prediction is that of `deployed`.
+
+    Args:
+        deployed: the network that predicts.
+    """
+
+    def __init__(self, deployed: nn.Module) -> None:
+        super().__init__()
+        self.deployed = deployed
+
+    @property
+    def num_classes(self) -> int:
+        """K, with the background."""
+        return self.deployed.num_classes
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """Names of the predictions, for evaluation."""
+        return self.deployed.branches
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """Architecture of the network that predicts."""
+        return self.deployed.architecture
+
+    def inference_network(self) -> nn.Module:
+        """The network that predicts, without what only training needs."""
+        network = self.deployed
+        return network.inference_network() if hasattr(network, "inference_network") else network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [B, C, H, W] in [0, 1] -> soft ordinal labels [B, 1, H, W] of the network that predicts."""
+        return self.deployed(images)
+
+
+class MeanTeacher(TrainingNetworks):
+    """A student and a teacher, the exponential moving average of its parameters (Tarvainen and Valpola, 2017).
+
+    After step t (from 0) the teacher's parameters become a * teacher + (1 - a) * student with
+    a = min(1 - 1 / (t + 1), decay), as in SSL4MIS. Running statistics of batch normalisation are those of the student:
+    SSL4MIS' teacher stays in training mode and never uses them.
+
+    Args:
+        student: the network that is trained and predicts.
+        decay: the largest a.
+    """
+
+    def __init__(self, student: nn.Module, decay: float = 0.99) -> None:
+        super().__init__(student)
+        self.decay = decay
+        self.average = AveragedModel(student, avg_fn=self._average)
+        self.average.requires_grad_(False)
+
+    def _average(self, teacher: Tensor, student: Tensor, updates: Tensor) -> Tensor:
+        decay = min(1 - 1 / (int(updates) + 1), self.decay)
+        return decay * teacher + (1 - decay) * student
+
+    @property
+    def student(self) -> nn.Module:
+        """The network that is trained."""
+        return self.deployed
+
+    @property
+    def teacher(self) -> nn.Module:
+        """The moving average; its parameters get no gradient."""
+        return self.average.module
+
+    @torch.no_grad()
+    def update_teacher(self) -> None:
+        """Move the teacher towards the student, after each step of the student's optimiser."""
+        self.average.update_parameters(self.student)
+
+
+class NetworkPair(TrainingNetworks):
+    """Two networks that are trained together.
+
+    Args:
+        first: the one that predicts.
+        second: the other one.
+    """
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__(first)
+        self.second = second
+
+    @property
+    def first(self) -> nn.Module:
+        """The network that predicts."""
+        return self.deployed

@@ -1,0 +1,219 @@
+"""The U-Net of SSL4MIS, on which the semi-supervised methods beside SemiGDA are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.networks.blocks import Convolution
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from custom.errors import InputError
+
+__all__ = ["ConvolutionBlock", "UNet", "UNetDecoder", "UNetEncoder", "soft_labels"]
+
+WIDTHS = (16, 32, 64, 128, 256)
+DROPOUT = (0.05, 0.1, 0.2, 0.3, 0.5)
+
+
+def soft_labels(logits: Tensor) -> Tensor:
+    """Logits [B, K, H, W] -> soft ordinal labels [B, 1, H, W] in [0, K - 1], whose nearest integer is the class.
+
+    With K = 2 the foreground's probability. With K > 2 the most probable class itself: a mean of class numbers would
+    mean nothing for a network whose classes have no order.
+    """
+    if logits.shape[1] == 2:
+        return logits.float().softmax(dim=1)[:, 1:]
+    return logits.argmax(dim=1, keepdim=True).float()
+
+
+class ConvolutionBlock(nn.Module):
+    """Two 3x3 convolutions, each with batch normalisation and LeakyReLU, and dropout between them.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        dropout: dropout probability.
+        time_channels: channels of a time embedding that is added after the first convolution; None for none.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, dropout: float = 0.0, time_channels: int | None = None
+    ) -> None:
+        super().__init__()
+        activation = ("leakyrelu", {"negative_slope": 0.01})
+        self.first = Convolution(2, in_channels, out_channels, adn_ordering="NA", norm="batch", act=activation)
+        self.time = None if time_channels is None else nn.Sequential(nn.SiLU(), nn.Linear(time_channels, out_channels))
+        self.dropout = nn.Dropout(dropout)
+        self.second = Convolution(2, out_channels, out_channels, adn_ordering="NA", norm="batch", act=activation)
+
+    def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
+        """Features [B, in, H, W] and a time embedding [B or 1, time_channels] -> [B, out, H, W]."""
+        x = self.first(x)
+        if self.time is not None:
+            x = x + self.time(time)[:, :, None, None]
+        return self.second(self.dropout(x))
+
+
+class UNetEncoder(nn.Module):
+    """Convolution blocks with max-pooling between them.
+
+    Args:
+        in_channels: channels of the input.
+        widths: channels of each resolution, the finest first.
+        dropout: dropout probability of each resolution.
+        time_channels: see `ConvolutionBlock`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        widths: Sequence[int] = WIDTHS,
+        dropout: Sequence[float] = DROPOUT,
+        time_channels: int | None = None,
+    ) -> None:
+        super().__init__()
+        inputs = (in_channels, *widths[:-1])
+        self.blocks = nn.ModuleList(
+            ConvolutionBlock(*sizes, time_channels) for sizes in zip(inputs, widths, dropout, strict=True)
+        )
+        self.pool = nn.MaxPool2d(2)
+
+    def forward(self, x: Tensor, time: Tensor | None = None, added: Sequence[Tensor] | None = None) -> list[Tensor]:
+        """Input [B, C, H, W] -> features of each resolution, the finest first.
+
+        Args:
+            x: the input.
+            time: time embedding, see `ConvolutionBlock`.
+            added: a tensor for each resolution, added to its features before they go on to the next.
+        """
+        features: list[Tensor] = []
+        for level, block in enumerate(self.blocks):
+            x = block(self.pool(x) if level else x, time)
+            if added is not None:
+                x = x + added[level]
+            features.append(x)
+        return features
+
+
+class UpStage(nn.Module):
+    """Twice the resolution: up-sampling, the skip beside it, a convolution block."""
+
+    def __init__(self, in_channels: int, out_channels: int, upsampling: str, time_channels: int | None) -> None:
+        super().__init__()
+        if upsampling == "bilinear":
+            self.up: nn.Module = nn.Conv2d(in_channels, out_channels, 1)
+        else:
+            self.up = nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
+        self.block = ConvolutionBlock(2 * out_channels, out_channels, 0.0, time_channels)
+
+    def forward(self, x: Tensor, skip: Tensor, time: Tensor | None) -> Tensor:
+        # To the skip's size rather than by 2: the same for even sizes, and odd ones (224 / 32 = 7) work as well.
+        x = interpolate(self.up(x), size=skip.shape[-2:], mode="bilinear", align_corners=True)
+        return self.block(torch.cat([skip, x], dim=1), time)
+
+
+class UNetDecoder(nn.Module):
+    """The way up, from the coarsest features to the finest.
+
+    Args:
+        widths: channels of each resolution, the finest first.
+        upsampling: "bilinear" (1x1 convolution, then bilinear with aligned corners) or "transposed" (transposed 2x2
+            convolution of stride 2).
+        time_channels: see `ConvolutionBlock`.
+    """
+
+    def __init__(
+        self, widths: Sequence[int] = WIDTHS, upsampling: str = "bilinear", time_channels: int | None = None
+    ) -> None:
+        super().__init__()
+        if upsampling not in ("bilinear", "transposed"):
+            raise InputError(f"upsampling {upsampling!r}: choose 'bilinear' or 'transposed'")
+        pairs = [(widths[level + 1], widths[level]) for level in reversed(range(len(widths) - 1))]
+        self.stages = nn.ModuleList(UpStage(*pair, upsampling, time_channels) for pair in pairs)
+
+    def forward(
+        self, features: Sequence[Tensor], time: Tensor | None = None, added: Sequence[Tensor] | None = None
+    ) -> list[Tensor]:
+        """Features of the encoder -> output of every stage, the coarsest first; the last has the input's resolution.
+
+        Args:
+            features: what `UNetEncoder` gives.
+            time: time embedding, see `ConvolutionBlock`.
+            added: a tensor for each stage, the coarsest first, added to its input (the first one's is the bottleneck).
+        """
+        x, outputs = features[-1], []
+        for index, (stage, skip) in enumerate(zip(self.stages, reversed(features[:-1]), strict=True)):
+            x = stage(x if added is None else x + added[index], skip, time)
+            outputs.append(x)
+        return outputs
+
+
+class UNet(nn.Module):
+    """U-Net with one encoder and one or more decoders (SSL4MIS `unet.py`; methods B1).
+
+    With 3 input channels, 2 classes and one bilinear decoder it has 1,813,762 parameters. Images of any size work.
+
+    Args:
+        num_classes: K, with the background.
+        in_channels: channels of the images.
+        widths: channels of each resolution, the finest first.
+        dropout: dropout probability of each resolution of the encoder; the decoder has none.
+        upsampling: one entry for each decoder, see `UNetDecoder`. The first decoder predicts; others only train.
+
+    Attributes:
+        branches: names of the predictions, for evaluation.
+        architecture: all arguments, from which `from_architecture` builds the network again.
+    """
+
+    branches = ("prediction",)
+
+    def __init__(
+        self,
+        num_classes: int = 2,
+        in_channels: int = 3,
+        widths: Sequence[int] = WIDTHS,
+        dropout: Sequence[float] = DROPOUT,
+        upsampling: Sequence[str] = ("bilinear",),
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.encoder = UNetEncoder(in_channels, widths, dropout)
+        self.decoders = nn.ModuleList(UNetDecoder(widths, kind) for kind in upsampling)
+        self.heads = nn.ModuleList(nn.Conv2d(widths[0], num_classes, 3, padding=1) for _ in upsampling)
+        self.architecture = {
+            "network": "UNet",
+            "num_classes": num_classes,
+            "in_channels": in_channels,
+            "widths": list(widths),
+            "dropout": list(dropout),
+            "upsampling": list(upsampling),
+        }
+
+    @classmethod
+    def from_architecture(cls, architecture: dict[str, Any]) -> UNet:
+        """The network that `architecture` describes, with random weights."""
+        return cls(**{key: value for key, value in architecture.items() if key != "network"})
+
+    def inference_network(self) -> UNet:
+        """The network without what only training needs: with the first decoder alone. It shares the weights."""
+        if len(self.decoders) == 1:
+            return self
+        network = UNet.from_architecture(self.architecture | {"upsampling": self.architecture["upsampling"][:1]})
+        network.encoder, network.decoders, network.heads = self.encoder, self.decoders[:1], self.heads[:1]
+        return network.train(self.training)
+
+    def all_logits(self, images: Tensor) -> list[Tensor]:
+        """Images in [0, 1], [B, C, H, W] -> logits [B, K, H, W] of every decoder."""
+        features = self.encoder(images)
+        return [head(decoder(features)[-1]) for decoder, head in zip(self.decoders, self.heads, strict=True)]
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Images in [0, 1], [B, C, H, W] -> logits [B, K, H, W] of the first decoder."""
+        return self.heads[0](self.decoders[0](self.encoder(images))[-1])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images in [0, 1], [B, C, H, W] -> soft ordinal labels [B, 1, H, W] in [0, K - 1], see `soft_labels`."""
+        return soft_labels(self.logits(images))
