@@ -2,12 +2,22 @@
 
 from custom.methods.cps import CrossPseudoSupervision
 from custom.methods.mc_net import MutualConsistency
+from custom.methods.scdl import (
+    ClassDistributionLearning,
+    CrossPseudoSupervisionWithSCDL,
+    MutualConsistencyWithSCDL,
+    SupervisedWithSCDL,
+)
 from custom.methods.supervised import Supervised
 from custom.methods.ua_mt import UncertaintyAwareMeanTeacher
 
 __all__ = [
+    "ClassDistributionLearning",
     "CrossPseudoSupervision",
+    "CrossPseudoSupervisionWithSCDL",
     "MutualConsistency",
+    "MutualConsistencyWithSCDL",
     "Supervised",
+    "SupervisedWithSCDL",
     "UncertaintyAwareMeanTeacher",
 ]
