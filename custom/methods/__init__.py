@@ -1,7 +1,8 @@
 """Semi-supervised methods beside SemiGDA, one file each: the training step, readable beside its paper."""
 
 from custom.methods.fixmatch import FixMatch
+from custom.methods.ict import InterpolationConsistency
 from custom.methods.supervised import Supervised
 from custom.methods.ua_mt import UncertaintyAwareMeanTeacher
 
-__all__ = ["FixMatch", "Supervised", "UncertaintyAwareMeanTeacher"]
+__all__ = ["FixMatch", "InterpolationConsistency", "Supervised", "UncertaintyAwareMeanTeacher"]
