@@ -1,12 +1,16 @@
 """Semi-supervised methods beside SemiGDA, one file each: the training step, readable beside its paper."""
 
 from custom.methods.cps import CrossPseudoSupervision
+from custom.methods.fixmatch import FixMatch
+from custom.methods.ict import InterpolationConsistency
 from custom.methods.mc_net import MutualConsistency
 from custom.methods.supervised import Supervised
 from custom.methods.ua_mt import UncertaintyAwareMeanTeacher
 
 __all__ = [
     "CrossPseudoSupervision",
+    "FixMatch",
+    "InterpolationConsistency",
     "MutualConsistency",
     "Supervised",
     "UncertaintyAwareMeanTeacher",
