@@ -4,14 +4,24 @@ from custom.methods.cps import CrossPseudoSupervision
 from custom.methods.fixmatch import FixMatch
 from custom.methods.ict import InterpolationConsistency
 from custom.methods.mc_net import MutualConsistency
+from custom.methods.scdl import (
+    ClassDistributionLearning,
+    CrossPseudoSupervisionWithSCDL,
+    MutualConsistencyWithSCDL,
+    SupervisedWithSCDL,
+)
 from custom.methods.supervised import Supervised
 from custom.methods.ua_mt import UncertaintyAwareMeanTeacher
 
 __all__ = [
+    "ClassDistributionLearning",
     "CrossPseudoSupervision",
+    "CrossPseudoSupervisionWithSCDL",
     "FixMatch",
     "InterpolationConsistency",
     "MutualConsistency",
+    "MutualConsistencyWithSCDL",
     "Supervised",
+    "SupervisedWithSCDL",
     "UncertaintyAwareMeanTeacher",
 ]
