@@ -165,6 +165,7 @@ class UNet(nn.Module):
 
     Attributes:
         branches: names of the predictions, for evaluation.
+        hard_labels: whether `forward` gives whole class numbers only, which must not be interpolated.
         architecture: all arguments, from which `from_architecture` builds the network again.
     """
 
@@ -180,6 +181,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.hard_labels = num_classes > 2
         self.encoder = UNetEncoder(in_channels, widths, dropout)
         self.decoders = nn.ModuleList(UNetDecoder(widths, kind) for kind in upsampling)
         self.heads = nn.ModuleList(nn.Conv2d(widths[0], num_classes, 3, padding=1) for _ in upsampling)

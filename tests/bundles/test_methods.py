@@ -1,0 +1,205 @@
+"""Every method overlay on the real workflow: it trains, resumes, evaluates, predicts and is tracked like SemiGDA."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from custom.checkpoints import load_checkpoint, load_model
+from custom.errors import find_input_error
+from custom.handlers import StageCheckpoint
+from tests.bundles.conftest import CONFIGS, make_workflow, train
+from tests.bundles.test_inference import predict
+from tests.bundles.test_resume import assert_equal
+from tests.bundles.test_training import read_curves
+
+METHODS = sorted(path.stem for path in (CONFIGS / "methods").glob("*.json"))
+LABELS_ONLY = {"supervised", "semigda_supervised"}
+CLASSES = 4
+
+
+def files(method):
+    return ("train.json", f"methods/{method}.json")
+
+
+class Interrupted(Exception):
+    """Stands for a process that dies."""
+
+
+@pytest.fixture(scope="session")
+def phantom_of_classes(phantom, tmp_path_factory):
+    """The phantom set with four classes: background, and the upper, middle and lower third of each lesion."""
+    folder = tmp_path_factory.mktemp("classes") / "phantom"
+    shutil.copytree(phantom, folder)
+    for path in (folder / "masks").glob("*.png"):
+        mask = np.asarray(Image.open(path)) > 0
+        rows = np.arange(len(mask))[:, None]
+        inside = rows[mask.any(axis=1)]
+        thirds = np.clip(3 * (rows - inside.min()) // max(len(inside), 1), 0, 2) + 1
+        Image.fromarray((mask * thirds).astype(np.uint8)).save(path)
+    datalist = json.loads((folder / "datalist.json").read_text())
+    datalist |= {"num_classes": CLASSES, "class_names": ["background", "upper", "middle", "lower"]}
+    (folder / "datalist.json").write_text(json.dumps(datalist))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(phantom, phantom_of_classes, tmp_path_factory):
+    """Function (method, number of classes) -> folder of a tiny run, made once."""
+    runs = {}
+
+    def run(method, num_classes=2):
+        if (method, num_classes) not in runs:
+            data = phantom if num_classes == 2 else phantom_of_classes
+            runs[method, num_classes] = train(data, tmp_path_factory.mktemp(method), files=files(method))
+        return runs[method, num_classes]
+
+    return run
+
+
+def test_all_methods_of_the_comparison_are_there():
+    peers = {"supervised", "ua_mt", "fixmatch", "cps", "mc_net", "urpc", "ict", "diffrect"}
+    assert set(METHODS) == peers | {"scdl_supervised", "scdl_cps", "scdl_mc_net", "semigda_supervised"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_leaves_model_evaluation_curves_and_pictures(method, finished):
+    run = finished(method)
+    summary = json.loads((run / "evaluation" / "summary.json").read_text())
+    assert (summary["images"], summary["details"]["method"]) == (3, method)
+    assert summary["details"]["unlabelled"] == (0 if method in LABELS_ONLY else 5)
+    assert tuple(summary["branches"]) == load_model(run / "model.pt").branches
+    curves = {row["name"] for row in read_curves(run) if row["stage"] == "segmentation"}
+    assert {"loss", f"validation/dice/{next(iter(summary['branches']))}", "epoch_seconds", "peak_memory_mib"} <= curves
+    assert (run / "panels" / "epoch_0003.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_killed_method_resumes_to_identical_weights(method, finished, phantom, tmp_path, monkeypatch):
+    expected, write = finished(method), StageCheckpoint._write
+
+    def write_and_die(self):
+        write(self)
+        if self.stage == "segmentation" and self.trainer.state.epoch == 2:
+            raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StageCheckpoint, "_write", write_and_die)
+        with pytest.raises(RuntimeError) as error:
+            train(phantom, tmp_path, files=files(method), run_name="killed")
+        assert isinstance(error.value.__cause__, Interrupted)
+    torch.manual_seed(99)  # whatever the new process would draw
+    run = train(phantom, tmp_path, files=files(method), run_name="killed", resume=True)
+    for name in ("checkpoints/segmentation_checkpoint.pt", "checkpoints/segmentation_best.pt"):
+        assert_equal(load_checkpoint(expected / name), load_checkpoint(run / name))
+    assert_equal(load_checkpoint(expected / "model.pt")["model"], load_checkpoint(run / "model.pt")["model"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_evaluation_of_the_model_file_repeats_that_of_the_training(method, finished, phantom, tmp_path):
+    run = finished(method)
+    settings = {"dataset_dir": str(phantom), "checkpoint": str(run / "model.pt"), "num_workers": 0, "device": "cpu"}
+    make_workflow("evaluate.json", runs_dir=str(tmp_path), run_name="again", **settings).run()
+    first, again = (
+        json.loads(file.read_text()) for file in (run / "evaluation" / "summary.json", tmp_path / "again/summary.json")
+    )
+    assert again["branches"] == first["branches"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_trains_and_predicts_with_four_classes(method, finished, tmp_path):
+    run = finished(method, CLASSES)
+    summary = json.loads((run / "evaluation" / "summary.json").read_text())
+    assert summary["num_classes"] == CLASSES
+    assert "dice_class_3" in next(iter(summary["branches"].values()))
+    picture = tmp_path / "pictures" / "odd.png"
+    picture.parent.mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (45, 70, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(picture)
+    out = predict(picture.parent, run / "model.pt", tmp_path)
+    mask = np.asarray(Image.open(out / "masks" / "odd.png"))
+    assert mask.shape == (45, 70)
+    assert set(np.unique(mask)) <= set(range(CLASSES))
+    with open(out / "predictions.csv") as file:
+        assert len(list(csv.DictReader(file))) == 1
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if not method.startswith("semigda")])
+def test_a_model_file_holds_no_more_than_a_plain_network(method, finished):
+    """Teachers, second networks and rectifiers stay behind; SCDL's priors are part of the prediction."""
+    network = load_model(finished(method) / "model.pt")
+    plain = 1_813_762
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    if method.startswith("scdl"):
+        assert plain < parameters < 2 * plain
+    else:
+        assert parameters == plain
+
+
+def test_hard_classes_are_not_interpolated_on_the_way_back_to_the_images_size(finished, tmp_path, monkeypatch):
+    """Between classes 0 and 3 an interpolated edge would paint classes 1 and 2."""
+    from custom.networks import UNet
+
+    def paint(self, images):
+        return 3 * (images.mean(dim=1, keepdim=True) > 0.5).float()
+
+    monkeypatch.setattr(UNet, "forward", paint)
+    picture = tmp_path / "pictures" / "half.png"
+    picture.parent.mkdir()
+    half = np.zeros((90, 130), np.uint8)
+    half[:, 37:] = 255
+    Image.fromarray(half).save(picture)
+    out = predict(picture.parent, finished("supervised", CLASSES) / "model.pt", tmp_path)
+    assert set(np.unique(np.asarray(Image.open(out / "masks" / "half.png")))) == {0, 3}
+
+
+def test_a_method_is_tracked_under_its_name(phantom, tmp_path):
+    from mlflow import MlflowClient
+
+    run = train(phantom, tmp_path, files=files("ua_mt"), mlflow=True, segmentation_epochs=1)
+    client = MlflowClient(f"sqlite:///{run / 'mlruns.db'}")
+    (experiment,) = [e for e in client.search_experiments() if e.name == "semigda_busi"]
+    (tracked,) = client.search_runs([experiment.experiment_id])
+    assert tracked.data.params["method"] == "ua_mt"
+    assert {"segmentation/consistency", "test/prediction/dice/mean"} <= set(tracked.data.metrics)
+
+
+def test_masks_of_unlabelled_images_are_never_opened_by_a_method(phantom, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(phantom, folder)
+    hidden = json.loads((folder / "datalist.json").read_text())["training"][2]["label"]
+    (folder / hidden).write_bytes(b"not an image")
+    for method in METHODS:
+        run = train(folder, tmp_path / "runs", files=files(method), labelled=2, segmentation_epochs=1)
+        assert (run / "model.pt").is_file()
+    with pytest.raises(RuntimeError) as error:
+        train(folder, tmp_path / "runs", files=files("supervised"), labelled=3)
+    assert hidden in str(find_input_error(error.value))
+
+
+def test_a_method_starts_from_the_model_of_another_run(finished, phantom, tmp_path):
+    start = finished("supervised") / "model.pt"
+    settings = {"initial_weights": str(start), "learning_rate": 0.0, "segmentation_epochs": 1}
+    run = train(phantom, tmp_path, files=files("ua_mt"), **settings)
+    expected, found = load_model(start).state_dict(), load_model(run / "model.pt").state_dict()
+    assert all(torch.equal(expected[key], found[key]) for key in expected if "running" not in key and "num" not in key)
+
+
+def test_a_stage_that_a_method_does_not_have_is_refused_in_one_line(phantom, tmp_path):
+    with pytest.raises((ValueError, RuntimeError)) as error:
+        train(phantom, tmp_path, run_id="alignment", files=files("cps"))
+    assert "no stage 'alignment': its stages are segmentation" in str(find_input_error(error.value))
+
+
+def test_a_model_of_another_method_is_refused_in_one_line(finished, trained, phantom, tmp_path):
+    with pytest.raises((ValueError, RuntimeError)) as error:
+        train(phantom, tmp_path, files=files("supervised"), initial_weights=str(trained / "model.pt"))
+    message = str(find_input_error(error.value))
+    assert "another architecture" in message
+    assert "\n" not in message
