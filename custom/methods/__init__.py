@@ -1,6 +1,7 @@
 """Semi-supervised methods beside SemiGDA, one file each: the training step, readable beside its paper."""
 
 from custom.methods.cps import CrossPseudoSupervision
+from custom.methods.diffrect import DiffRect
 from custom.methods.fixmatch import FixMatch
 from custom.methods.ict import InterpolationConsistency
 from custom.methods.mc_net import MutualConsistency
@@ -17,6 +18,7 @@ __all__ = [
     "ClassDistributionLearning",
     "CrossPseudoSupervision",
     "CrossPseudoSupervisionWithSCDL",
+    "DiffRect",
     "FixMatch",
     "InterpolationConsistency",
     "MutualConsistency",

@@ -1,5 +1,6 @@
 """Networks: the frozen first stage, the trainable parts, and SemiGDA made of them."""
 
+from custom.networks.diffrect import DiffRectNetworks, LabelRectifier
 from custom.networks.first_stage import FirstStage, build_first_stage
 from custom.networks.first_stage_loading import load_first_stage
 from custom.networks.first_stage_saving import save_first_stage
@@ -14,8 +15,10 @@ from custom.networks.unet import UNet
 
 __all__ = [
     "BranchOutputs",
+    "DiffRectNetworks",
     "FirstStage",
     "LabelCodec",
+    "LabelRectifier",
     "LatentMapper",
     "MeanTeacher",
     "NetworkPair",
