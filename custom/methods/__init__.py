@@ -13,6 +13,7 @@ from custom.methods.scdl import (
 )
 from custom.methods.supervised import Supervised
 from custom.methods.ua_mt import UncertaintyAwareMeanTeacher
+from custom.methods.urpc import UncertaintyRectifiedPyramidConsistency
 
 __all__ = [
     "ClassDistributionLearning",
@@ -26,4 +27,5 @@ __all__ = [
     "Supervised",
     "SupervisedWithSCDL",
     "UncertaintyAwareMeanTeacher",
+    "UncertaintyRectifiedPyramidConsistency",
 ]

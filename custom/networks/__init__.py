@@ -6,6 +6,7 @@ from custom.networks.first_stage_loading import load_first_stage
 from custom.networks.first_stage_saving import save_first_stage
 from custom.networks.label_codec import LabelCodec
 from custom.networks.latent_mapper import LatentMapper
+from custom.networks.pyramid_unet import PyramidUNet
 from custom.networks.scdl_unet import SCDLUNet
 from custom.networks.semigda import BranchOutputs, SemiGDA
 from custom.networks.skip_adapters import SkipAdapters
@@ -22,6 +23,7 @@ __all__ = [
     "LatentMapper",
     "MeanTeacher",
     "NetworkPair",
+    "PyramidUNet",
     "SCDLUNet",
     "SemiGDA",
     "SkipAdapters",
