@@ -88,8 +88,8 @@ def load_model(path: str | os.PathLike) -> nn.Module:
     """
     checkpoint = _entries(path, "model", "architecture")
     name = checkpoint["architecture"].get("network", "SemiGDA")  # files from before there were others do not say
-    kind = getattr(networks, name, None)
-    if kind is None:
+    kind = getattr(networks, str(name), None)
+    if not hasattr(kind, "from_architecture"):
         raise InputError(f"{path} holds a network {name!r} that this version does not know: use the version it is from")
     network = kind.from_architecture(checkpoint["architecture"])
     _load(network.load_state_dict, checkpoint["model"], path)
@@ -99,14 +99,16 @@ def load_model(path: str | os.PathLike) -> nn.Module:
 def load_trained_weights(network: nn.Module, path: str | os.PathLike) -> None:
     """Start `network` from a `model.pt` or a stage's best weights of the same architecture.
 
-    A `model.pt` fills the network that predicts; others that only help to train it keep their own weights.
+    A `model.pt` fills the network that predicts; what only helps to train it, such as a second network or a second
+    decoder, keeps its own weights.
 
     Raises:
         InputError: missing or unreadable file, not such a file, or another architecture.
     """
     state = _entries(path, "model")["model"]
-    if isinstance(network, networks.TrainingNetworks) and not any(key.startswith("deployed.") for key in state):
-        network = network.inference_network()
+    predicting = _for_inference(network)
+    if state.keys() <= predicting.state_dict().keys():
+        network = predicting
     if hasattr(network, "load_trainable_state_dict"):
         state = {key: value for key, value in state.items() if not key.startswith("first_stage.")}
         _load(network.load_trainable_state_dict, state, path)

@@ -50,7 +50,8 @@ def export_bundle(
         The path written.
 
     Raises:
-        InputError: no bundle at `bundle`, no model at `checkpoint`, or `output` is taken or cannot be written.
+        InputError: no bundle at `bundle`, no model at `checkpoint`, for MONAI Label a model of another method, or
+            `output` is taken or cannot be written.
     """
     bundle, output = Path(bundle).absolute(), Path(output).absolute()
     missing = [name for name in REQUIRED if not (bundle / name).is_file()]
@@ -61,6 +62,8 @@ def export_bundle(
         model_details(model)  # complains of what is no model
     else:
         model = None
+    if monai_label and model is not None:
+        _check_trainable_in_monai_label(model)
     _check_output(output, bundle, overwrite)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -112,6 +115,15 @@ def _copy(bundle: Path, model: Path | None, copy: Path) -> None:
         shutil.copy2(model, copy / "models" / "model.pt")
         if (note := model.with_name(UNTRAINED)).is_file():
             shutil.copy2(note, copy / "models" / note.name)
+
+
+def _check_trainable_in_monai_label(model: Path) -> None:
+    name = load_checkpoint(model)["architecture"].get("network", "SemiGDA")
+    if name != "SemiGDA":
+        raise InputError(
+            f"{model} holds a {name}, but in MONAI Label the bundle trains SemiGDA: give a model.pt of method semigda, "
+            "or export without --monai-label, for inference"
+        )
 
 
 def _merge_overlays(configs: Path, overlays: Path) -> None:

@@ -16,6 +16,8 @@ from custom.checkpoints import (
     save_model,
 )
 from custom.errors import InputError
+from custom.networks import MeanTeacher, NetworkPair, SemiGDA, UNet
+from tests.methods.conftest import make_unet
 
 
 @pytest.fixture
@@ -256,3 +258,119 @@ def test_adapters_that_the_weights_lack_are_named(make_network, tmp_path):
     checkpoints.save_model(make_network(adapters="none"), tmp_path / "model.pt")
     with pytest.raises(InputError, match="missing .*image_adapters"):
         load_trained_weights(make_network(), tmp_path / "model.pt")
+
+
+# Networks of the other methods
+
+TWO_DECODERS = ("bilinear", "transposed")
+TRAINED = {
+    "u-net": make_unet,
+    "two decoders": lambda **arguments: make_unet(upsampling=TWO_DECODERS, **arguments),
+    "mean teacher": lambda **arguments: MeanTeacher(make_unet(**arguments)),
+    "pair": lambda **arguments: NetworkPair(make_unet(**arguments), make_unet(seed=8)),
+    "teacher of two decoders": lambda **arguments: MeanTeacher(make_unet(upsampling=TWO_DECODERS, **arguments)),
+}
+
+
+@pytest.fixture(params=TRAINED.values(), ids=TRAINED)
+def make_trained(request):
+    """Function (**arguments of `make_unet`) -> what a method trains; another seed gives other weights throughout."""
+    return request.param
+
+
+def moved_statistics(network):
+    """The network in evaluation mode, the running statistics of its batch normalisation away from their start."""
+    network.train()(torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(3)))
+    return network.eval()
+
+
+@pytest.fixture
+def larger_images():
+    """Two RGB images of 32 x 32 pixels in [0, 1]."""
+    return torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+
+
+def test_a_model_holds_the_network_that_predicts_alone(make_trained, larger_images, tmp_path, no_download):
+    network = moved_statistics(make_trained(num_classes=2))
+    save_model(network, tmp_path / "model.pt", {"image_size": 32})
+    assert load_checkpoint(tmp_path / "model.pt")["model"].keys() == make_unet().state_dict().keys()
+    loaded = load_model(tmp_path / "model.pt")
+    assert type(loaded) is UNet
+    assert not loaded.training
+    assert loaded.architecture == make_unet().architecture
+    assert torch.equal(loaded(larger_images), network(larger_images))
+    assert model_details(tmp_path / "model.pt") == {"image_size": 32}
+
+
+def test_saving_leaves_the_trained_network_as_it_was(make_trained, tmp_path):
+    network = make_trained().train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    save_model(network, tmp_path / "model.pt")
+    assert network.training
+    assert network.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_training_may_start_from_a_model(make_trained, larger_images, tmp_path):
+    trained, network = moved_statistics(make_trained()), make_trained(seed=4).eval()
+    save_model(trained, tmp_path / "model.pt")
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    load_trained_weights(network, tmp_path / "model.pt")
+    assert torch.equal(network(larger_images), trained(larger_images))
+    predicting = {value.data_ptr() for value in network.inference_network().state_dict().values()}
+    for key, value in network.state_dict().items():
+        if value.data_ptr() not in predicting:
+            assert torch.equal(value, before[key]), key
+
+
+def test_training_may_start_from_the_best_of_a_stage(make_trained, tmp_path):
+    trained, network = moved_statistics(make_trained()), make_trained(seed=4)
+    save_atomically({"model": trained.state_dict()}, tmp_path / "best.pt")
+    load_trained_weights(network, tmp_path / "best.pt")
+    pairs = zip(network.state_dict().values(), trained.state_dict().values(), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
+
+
+def test_a_mean_teacher_may_start_from_the_best_of_a_supervised_stage(larger_images, tmp_path):
+    trained, network = moved_statistics(make_unet()), MeanTeacher(make_unet(seed=4)).eval()
+    save_atomically({"model": trained.state_dict()}, tmp_path / "best.pt")
+    load_trained_weights(network, tmp_path / "best.pt")
+    assert torch.equal(network(larger_images), trained(larger_images))
+
+
+@pytest.mark.parametrize("other", [{"num_classes": 3}, {"widths": (4, 8, 8, 8, 16)}, {"widths": (4, 8, 8, 8)}])
+def test_a_model_of_another_u_net_is_one_line(make_trained, other, tmp_path, message_of):
+    save_model(make_unet(dropout=False, **other), tmp_path / "model.pt")
+    with pytest.raises(InputError, match="was made with another architecture") as error:
+        load_trained_weights(make_trained(), tmp_path / "model.pt")
+    assert str(tmp_path / "model.pt") in message_of(error)
+
+
+def test_a_model_of_semigda_is_no_start_for_a_u_net(make_network, make_trained, tmp_path, message_of):
+    save_model(make_network(), tmp_path / "model.pt")
+    with pytest.raises(InputError, match="was made with another architecture") as error:
+        load_trained_weights(make_trained(), tmp_path / "model.pt")
+    message_of(error)
+
+
+def test_a_model_from_before_there_were_other_networks_is_a_semigda(make_network, images, tmp_path, no_download):
+    network, path = make_network().eval(), tmp_path / "model.pt"
+    save_model(network, path)
+    content = load_checkpoint(path)
+    assert content["architecture"].pop("network") == "SemiGDA"
+    save_atomically(content, path)
+    loaded = load_model(path)
+    assert type(loaded) is SemiGDA
+    assert torch.equal(loaded(images), network(images))
+
+
+@pytest.mark.parametrize(
+    "name", ["Transformer", "build_first_stage", "unet", "__name__", "LabelCodec", "MeanTeacher", 3]
+)
+def test_a_network_that_is_not_known_is_one_line(name, tmp_path, message_of):
+    path = tmp_path / "model.pt"
+    network = make_unet()
+    save_atomically({"model": network.state_dict(), "architecture": network.architecture | {"network": name}}, path)
+    with pytest.raises(InputError, match=f"holds a network {name!r} that this version does not know") as error:
+        load_model(path)
+    assert str(path) in message_of(error)

@@ -11,6 +11,7 @@ import torch
 from custom.checkpoints import save_model
 from custom.errors import InputError
 from custom.export import export_bundle, main
+from custom.networks import UNet
 
 
 @pytest.fixture
@@ -252,3 +253,13 @@ def test_the_command_exports_for_monai_label(bundle_with_overlays, tmp_path, cap
     main([str(bundle_with_overlays), "--output", str(tmp_path / "out"), "--monai-label"])
     assert f"bundle written to {tmp_path / 'out'}" in capsys.readouterr().out
     assert configurations_of(tmp_path / "out")["train.json"]["epochs"] == 5
+
+
+def test_for_monai_label_the_model_of_another_method_is_refused(bundle_with_overlays, tmp_path, message_of):
+    path = tmp_path / "other" / "model.pt"
+    save_model(UNet(widths=(4, 4, 4, 4, 4)), path)
+    with pytest.raises(InputError) as error:
+        export_bundle(bundle_with_overlays, tmp_path / "out", path, monai_label=True)
+    assert "in MONAI Label the bundle trains SemiGDA" in message_of(error)
+    export_bundle(bundle_with_overlays, tmp_path / "out", path)  # for inference it is as good as any
+    assert (tmp_path / "out" / "models" / "model.pt").is_file()

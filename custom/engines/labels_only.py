@@ -73,9 +73,10 @@ class LabelsOnlyBaseline:
         details = summary["details"]
         print(f"\nthe same network on the {details['labelled']} labels alone, for as many steps ...", flush=True)
         results = {
-            f"SemiGDA, {details['labelled']} labels + {details['unlabelled']} images": summary,
+            f"{details['method']}, {details['labelled']} labels + {details['unlabelled']} images": summary,
             f"the same network, {details['labelled']} labels only": self.run(),
         }
-        table = format_table({name: result["branches"]["mean"] for name, result in results.items()})
+        prediction = next(iter(summary["branches"]))
+        table = format_table({name: result["branches"][prediction] for name, result in results.items()})
         print(f"\ntest images: {summary['images']}, mean and 95 % bootstrap interval over images, one seed\n{table}")
         return results

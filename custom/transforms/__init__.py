@@ -2,13 +2,18 @@
 
 from custom.transforms.augmentation import RandColourJitterd, RandShiftScaleRotated
 from custom.transforms.branches import SplitBranchesd
+from custom.transforms.colour_palette import colour_labels, colour_palette
+from custom.transforms.enhancement import RandEnhanced
 from custom.transforms.loading import LoadImageAndLabeld, image_to_rgb, mask_to_classes
 
 __all__ = [
     "LoadImageAndLabeld",
     "RandColourJitterd",
+    "RandEnhanced",
     "RandShiftScaleRotated",
     "SplitBranchesd",
+    "colour_labels",
+    "colour_palette",
     "image_to_rgb",
     "mask_to_classes",
 ]

@@ -86,7 +86,13 @@ def test_a_bundle_holds_its_documents_and_the_shared_code(bundle):
     assert (folder / "custom").resolve() == (ROOT / "custom").resolve()
 
 
-SHARED_SECTIONS = ("### Input and output", "### Overlays", "### Several GPUs", "# MONAI Bundle Commands")
+SHARED_SECTIONS = (
+    "### Input and output",
+    "### Overlays",
+    "### Other methods",
+    "### Several GPUs",
+    "# MONAI Bundle Commands",
+)
 MEASURED_ON_BUSI = r"On 20 BUSI images at 64 pixels.*?\n\n"
 
 

@@ -31,7 +31,7 @@ def test_quickstart_compares_the_network_with_itself_on_labels_alone(tmp_path, c
     )
     workflow.run()
     printed = capsys.readouterr().out
-    assert "SemiGDA, 4 labels + 6 images" in printed
+    assert "semigda, 4 labels + 6 images" in printed
     assert "the same network, 4 labels only" in printed
     semi, alone = (
         json.loads((tmp_path / "quick" / part / "evaluation" / "summary.json").read_text())
@@ -52,6 +52,16 @@ def test_quickstart_compares_the_network_with_itself_on_labels_alone(tmp_path, c
         f"{alone['branches']['mean']['dice']['mean'] * 100:.2f}",
     ):
         assert line in printed
+
+
+def test_quickstart_compares_another_method_with_its_labels_alone(tmp_path, capsys):
+    files = ("train.json", "quickstart.json", "methods/ua_mt.json")
+    make_workflow(*files, run_id="training", runs_dir=str(tmp_path), run_name="quick", **SMALL).run()
+    printed = capsys.readouterr().out
+    assert "ua_mt, 4 labels + 6 images" in printed
+    assert "the same network, 4 labels only" in printed
+    summary = json.loads((tmp_path / "quick" / "labels_only" / "evaluation" / "summary.json").read_text())
+    assert (summary["details"]["method"], summary["details"]["unlabelled"]) == ("ua_mt", 0)
 
 
 def test_the_first_stage_that_comes_with_the_bundle_rebuilds_a_mask():

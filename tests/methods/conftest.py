@@ -22,11 +22,12 @@ def make_unet(num_classes: int = 2, seed: int = 0, dropout: bool = True, **argum
 
     Alone in a batch, an image must be larger than 16 x 16: batch normalisation of a single pixel is refused.
     """
+    arguments = {"widths": WIDTHS, **arguments}
     if not dropout:
-        arguments["dropout"] = (0.0,) * len(WIDTHS)
+        arguments["dropout"] = (0.0,) * len(arguments["widths"])
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return UNet(num_classes, **{"widths": WIDTHS, **arguments})
+        return UNet(num_classes, **arguments)
 
 
 def make_batch(

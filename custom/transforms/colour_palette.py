@@ -1,0 +1,40 @@
+"""Colours for class indices, so that an encoder can read a label like an image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["colour_labels", "colour_palette"]
+
+BLACK, RED, GREEN, BLUE, WHITE = (0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1)
+LEVELS = 9
+"""Values of red, of green and of blue from which the colours of further classes are chosen."""
+
+
+def colour_palette(num_classes: int) -> Tensor:
+    """One RGB colour for each class, [K, 3] in [0, 1], the background black.
+
+    Two classes are black and white; a third and fourth make it black, red, green, blue (DiffRect, released code). The
+    paper asks for colours as far apart as possible, and the code ends with four. Further classes go on from those
+    four: each gets the colour of a 9 x 9 x 9 grid whose distance to the nearest colour before it is the largest (the
+    first in the order of red, green, blue if several are). White comes first, then cyan, magenta and yellow.
+
+    Args:
+        num_classes: K, with the background; at least 2.
+    """
+    if num_classes == 2:
+        return torch.tensor([BLACK, WHITE], dtype=torch.float32)
+    top = LEVELS - 1
+    palette = top * torch.tensor([BLACK, RED, GREEN, BLUE])  # integers: equal distances are exactly equal
+    grid = torch.cartesian_prod(*[torch.arange(LEVELS)] * 3)
+    while len(palette) < num_classes:
+        squared_distances = (grid[:, None] - palette).square().sum(dim=2)
+        farthest = squared_distances.amin(dim=1).argmax()
+        palette = torch.cat([palette, grid[farthest, None]])
+    return palette[:num_classes] / top
+
+
+def colour_labels(labels: Tensor, palette: Tensor) -> Tensor:
+    """Class indices [B, 1, H, W], float or integer -> colours [B, 3, H, W] of `palette` [K, 3]."""
+    return palette[labels.squeeze(1).long()].movedim(-1, 1).contiguous()

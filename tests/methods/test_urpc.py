@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import rel_entr, softmax
+from torch import nn
+
+from custom.methods import UncertaintyRectifiedPyramidConsistency
+from custom.methods.trainer import Batch, dice_and_cross_entropy
+from custom.methods.urpc import rectified_consistency
+from custom.networks import PyramidUNet
+from tests.bundles.conftest import train, write_phantom_dataset
+from tests.methods.conftest import learn, make_batch, make_trainer, make_unet, moved, run
+
+
+class FixedAnswers(nn.Module):
+    """Gives the same four answers whatever the images."""
+
+    num_classes = 2
+
+    def __init__(self, answers):
+        super().__init__()
+        self.answers = nn.Parameter(answers)
+
+    def all_logits(self, images):
+        return list(self.answers)
+
+
+def make_urpc(network, batches=None, **options):
+    return make_trainer(UncertaintyRectifiedPyramidConsistency, network, batches or [{}], **options)
+
+
+def test_two_answers_to_one_pixel_by_hand():
+    # p = (0.5, 0.5) and (0.1, 0.9), mean (0.3, 0.7); in a single pixel the factor e^-D cancels.
+    answers = [torch.tensor(p).log().reshape(1, 2, 1, 1) for p in ([0.5, 0.5], [0.1, 0.9])]
+    uncertainty = [
+        0.3 * math.log(0.3 / 0.5) + 0.7 * math.log(0.7 / 0.5),
+        0.3 * math.log(0.3 / 0.1) + 0.7 * math.log(0.7 / 0.9),
+    ]
+    expected = (0.2**2 + uncertainty[0] + 0.2**2 + uncertainty[1]) / 2
+    assert rectified_consistency(answers).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_four_answers_of_three_classes_equal_the_formula():
+    logits = 3 * np.random.default_rng(0).standard_normal((4, 2, 3, 4, 5))
+    p = softmax(logits, axis=2)
+    mean = p.mean(axis=0)
+    losses = []
+    for answer in p:
+        uncertainty = rel_entr(mean, answer).sum(axis=1)
+        weights = np.exp(-uncertainty)
+        squares = ((mean - answer) ** 2).mean(axis=1)
+        losses.append((squares * weights).mean() / weights.mean() + uncertainty.mean())
+    assert rectified_consistency(list(torch.from_numpy(logits))).item() == pytest.approx(np.mean(losses), abs=1e-6)
+
+
+def test_equal_answers_cost_nothing():
+    assert rectified_consistency([torch.tensor([[[[2.0]], [[-1.0]]]])] * 4).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_class_without_any_probability_gives_finite_numbers_and_gradients():
+    answers = torch.tensor([0.0, -300.0]).reshape(1, 2, 1, 1).repeat(4, 1, 1, 1, 1).requires_grad_()
+    loss = rectified_consistency(list(answers))
+    loss.backward()
+    assert loss.isfinite() and answers.grad.isfinite().all()
+
+
+def test_the_loss_is_the_mean_supervised_loss_of_labelled_rows_and_the_consistency_of_the_others():
+    torch.manual_seed(0)
+    answers = torch.randn(4, 3, 2, 4, 4)
+    labels = torch.randint(2, (2, 1, 4, 4)).float()
+    loss, terms = make_urpc(FixedAnswers(answers)).loss(Batch(torch.rand(3, 3, 4, 4), labels), 0.3)
+    supervised = sum(dice_and_cross_entropy()(answer[:2], labels).item() for answer in answers) / 4
+    consistency = rectified_consistency(list(answers[:, 2:])).item()
+    assert terms["supervised"].item() == pytest.approx(supervised, abs=1e-6)
+    assert terms["consistency"].item() == pytest.approx(consistency, abs=1e-6)
+    assert loss.item() == pytest.approx(supervised + 0.3 * consistency, abs=1e-6)
+
+
+def test_without_unlabelled_images_the_supervised_loss_is_all():
+    labels = torch.zeros(1, 1, 4, 4)
+    loss, terms = make_urpc(FixedAnswers(torch.randn(4, 1, 2, 4, 4))).loss(Batch(torch.rand(1, 3, 4, 4), labels), 0.3)
+    assert loss is terms["supervised"] and list(terms) == ["supervised"]
+
+
+def test_three_classes_train_everything():
+    network = PyramidUNet(make_unet(num_classes=3))
+    before = copy.deepcopy(network)
+    run(make_urpc(network, [make_batch(num_classes=3)] * 2))
+    names = moved(before, network)
+    assert {
+        name for name, _ in network.named_parameters() if name.startswith(("further_heads", "deployed.heads"))
+    } <= names
+    assert any(name.startswith("deployed.encoder") for name in names)
+
+
+def test_it_learns_to_find_discs():
+    learnt = learn(UncertaintyRectifiedPyramidConsistency, PyramidUNet(make_unet()))
+    assert learnt.last_loss < learnt.first_loss / 2
+    assert learnt.dice > 0.8
+
+
+def test_the_overlay_trains_and_saves_a_plain_unet(tmp_path):
+    write_phantom_dataset(tmp_path / "data", labelled=2, unlabelled=2, validation=1, test=1, image_size=32)
+    options = {"segmentation_epochs": 1, "first_stage": "none", "alignment_epochs": 0}
+    folder = train(tmp_path / "data", tmp_path / "runs", files=("train.json", "methods/urpc.json"), **options)
+    model = torch.load(folder / "model.pt", weights_only=True)
+    assert model["architecture"]["network"] == "UNet"
+    assert not any("further_heads" in name for name in model["model"])
