@@ -67,6 +67,42 @@ def test_batches_hold_plain_tensors_of_both_streams():
     assert type(batch["labelled"]["label"]) is torch.Tensor
 
 
+def views_loader(image_keys, num_workers=0):
+    """Images of three views each; labelled ones have a label too."""
+    views = ("image", "strong_image", "other")
+    data = (dataset(4, *views, "label"), dataset(6, *views))
+    return PairedLoader(*data, 2, 3, num_workers=num_workers, image_keys=image_keys)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize(
+    "image_keys", [("image", "strong_image"), ["strong_image"], ["other", "image", "strong_image"]]
+)
+def test_batches_hold_the_views_of_an_image_that_are_asked_for(image_keys, num_workers):
+    batches = list(views_loader(image_keys, num_workers))
+    assert len(batches) == 2
+    for batch in batches:
+        assert set(batch["labelled"]) == {*image_keys, "label"}
+        assert set(batch["unlabelled"]) == set(image_keys)
+        for part, size in (("labelled", 2), ("unlabelled", 3)):
+            views = [batch[part][key] for key in image_keys]
+            assert all(type(view) is torch.Tensor and view.shape == (size, 2) for view in views)
+            assert all(torch.equal(view[:, 0], views[0][:, 0]) for view in views)  # of the same images, in order
+
+
+def test_more_views_change_neither_order_nor_draws():
+    one, two = (contents(views_loader(keys)) for keys in (("image",), ("image", "strong_image")))
+    for batch in two:
+        for part in batch.values():
+            del part["strong_image"]
+    assert one == two
+
+
+def test_a_view_that_the_images_lack_is_an_error():
+    with pytest.raises(KeyError, match="strong_image"):
+        next(iter(loader(image_keys=("image", "strong_image"))))
+
+
 def test_an_epoch_takes_labelled_images_once_and_drops_an_incomplete_batch():
     paired = loader(labelled=5, labelled_batch_size=2)
     seen = numbers(paired, "labelled")

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from custom.methods import Supervised
+from tests.methods.conftest import STEP, learn, make_batch, make_trainer, make_unet, moved, run
+
+
+def loss_by_hand(network, batch):
+    """Half cross-entropy, half the Dice loss of the labelled images, in plain formulas."""
+    labels = batch["labelled"]["label"][:, 0].long()
+    probabilities = network.logits(batch["labelled"]["image"]).softmax(dim=1)
+    truth = torch.stack([labels == index for index in range(network.num_classes)], dim=1).float()
+    entropy = -(truth * probabilities.log()).sum(dim=1).mean()
+    overlap = (probabilities * truth).sum(dim=(0, 2, 3))
+    sizes = (probabilities**2).sum(dim=(0, 2, 3)) + truth.sum(dim=(0, 2, 3))
+    dice = (1 - (2 * overlap + 1e-5) / (sizes + 1e-5)).mean()
+    return 0.5 * entropy + 0.5 * dice
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+@pytest.mark.parametrize("unlabelled", [0, 2])
+def test_an_iteration_equals_the_formula_and_a_step_down_its_gradient(unlabelled, num_classes):
+    network, batch = make_unet(num_classes, dropout=False), make_batch(2, unlabelled, num_classes)
+    by_hand = copy.deepcopy(network).train()
+    (output,) = run(make_trainer(Supervised, network, [batch]))
+    loss = loss_by_hand(by_hand, batch)
+    loss.backward()
+    assert output["loss"] == output["supervised"].item() == pytest.approx(loss.item(), rel=1e-5)
+    for (name, parameter), expected in zip(network.named_parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(parameter.data, expected.data - STEP * expected.grad, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_unlabelled_images_change_nothing_not_even_running_statistics():
+    batch = make_batch()
+    networks = [make_unet(dropout=False) for _ in range(2)]
+    run(make_trainer(Supervised, networks[0], [batch]))
+    batch["unlabelled"]["image"] = 1 - batch["unlabelled"]["image"]
+    run(make_trainer(Supervised, networks[1], [batch]))
+    pairs = zip(*(network.state_dict().values() for network in networks), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
+
+
+def test_every_parameter_learns():
+    network = make_unet()
+    before = copy.deepcopy(network)
+    run(make_trainer(Supervised, network, [make_batch(size=32)]))
+    # in front of batch normalisation a bias cancels out, so it may stay
+    assert {name for name in dict(network.named_parameters()) if not name.endswith("conv.bias")} <= moved(
+        before, network
+    )
+
+
+@pytest.mark.parametrize("unlabelled", [True, False])
+def test_a_tiny_set_can_be_learnt(unlabelled):
+    learnt = learn(Supervised, make_unet(), unlabelled=unlabelled, epochs=15)
+    assert learnt.first_loss > 0.4
+    assert learnt.last_loss < 0.05
+    assert learnt.dice > 0.9
+
+
+def test_three_classes_can_be_learnt():
+    learnt = learn(Supervised, make_unet(3, seed=1), num_classes=3, epochs=15)
+    assert learnt.first_loss > 0.6
+    assert learnt.last_loss < 0.1
+    assert learnt.dice > 0.8
+
+
+def test_one_labelled_image_is_enough_for_a_batch():
+    (output,) = run(make_trainer(Supervised, make_unet(), [make_batch(1, 0, size=32)]))
+    assert 0 < output["loss"] < 5
