@@ -60,14 +60,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = Path(options.output).absolute()
     if any(character in str(output) for character in "[]'\","):
         raise InputError(f"--output {output}: brackets, quotes and commas in the path cannot be passed on to the runs")
+    lock = FileLock(output / ".lock")
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with FileLock(output / ".lock", timeout=0):
-            return _report(options, rest, output) if options.report_only else _run(options, rest, output)
+        lock.acquire(timeout=0)
     except Timeout as error:
         raise InputError(f"another benchmark is writing to {output}: wait for it, or give another --output") from error
     except OSError as error:
         raise InputError(f"--output {output} cannot be written ({error.strerror}); give another folder") from error
+    try:
+        return _report(options, rest, output) if options.report_only else _run(options, rest, output)
+    finally:
+        lock.release()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,11 +117,11 @@ def _run(options: argparse.Namespace, rest: Sequence[str], output: Path) -> int:
     check_protocol(settings, plan, overrides)
     todo = [run for run in plan.runs if not is_finished(output, run)]
     data = describe_data(plan, settings, check=bool(todo))
-    record = merge_plan(read_record(output), plan, data, describe_hardware(settings, options.jobs), output)
+    hardware = [describe_hardware(settings, options.jobs)] if todo else []
+    record = merge_plan(read_record(output), plan, data, hardware, output)
     published = _published(record, options.published)
     keep_protocol(settings, output)
-    if todo or read_record(output) is None:
-        write_record(record, output)
+    write_record(record, output)
     print(f"{len(plan.runs)} runs, {len(plan.runs) - len(todo)} of them finished before; everything goes to {output}")
     tracking = _prepare_tracking(options.experiment or f"benchmark_{plan.bundle.name}", settings, output)
 
@@ -126,7 +130,7 @@ def _run(options: argparse.Namespace, rest: Sequence[str], output: Path) -> int:
         return _outcome(run, output)
 
     write_report(output, record, settings, published)
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    previous = signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         run_all(
             todo,
@@ -140,6 +144,8 @@ def _run(options: argparse.Namespace, rest: Sequence[str], output: Path) -> int:
         write_report(output, record, settings, published)
         _say(f"stopped; the same command goes on from here. So far: {output / 'table.md'}")
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, previous)
     return _finish(output, record, settings, plan, published)
 
 

@@ -32,13 +32,20 @@ class Cost:
 
 
 def inference_cost(network: nn.Module, image_size: int) -> Cost:
-    """Count for one RGB image of `image_size` x `image_size` pixels; the network ends up on PyTorch's meta device."""
+    """Count for one RGB image of `image_size` x `image_size` pixels; the network loses its values."""
     parameters = list(network.parameters())
     counts = sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
-    network = network.eval().to("meta")
+    try:
+        macs = _count(network.eval().to("meta"), torch.empty(1, 3, image_size, image_size, device="meta"))
+    except (RuntimeError, NotImplementedError):  # an operation that wants to see values
+        macs = _count(network.to_empty(device="cpu"), torch.rand(1, 3, image_size, image_size))
+    return Cost(*counts, macs)
+
+
+def _count(network: nn.Module, images: torch.Tensor) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(torch.empty(1, 3, image_size, image_size, device="meta"))
-    return Cost(*counts, macs=counter.get_total_flops() // 2)
+        network(images)
+    return counter.get_total_flops() // 2
 
 
 def kept_cost(method: str, model: Path, image_size: int, output: Path) -> Cost:

@@ -49,19 +49,17 @@ def draw_dice_by_labels(rows: Sequence[Row], labelled_images: Mapping[str, int],
         axes.scatter(*zip(*seeds, strict=True), s=12, alpha=0.35, color=style["color"], linewidths=0)
     if len(subsets) > 1:
         axes.set(xlabel="labelled images", ylabel="test Dice [%]", xscale="log")
-        axes.set_xticks([labelled_images[name] for name in subsets], [_tick(name, labelled_images) for name in subsets])
+        axes.set_xticks(
+            [labelled_images[name] for name in subsets], [f"{labelled_images[name]}\n{name}" for name in subsets]
+        )
         axes.minorticks_off()
         axes.legend(frameon=False, fontsize=8, ncols=1 + (len(methods) > 8))
     else:
         axes.set_yticks(range(len(methods)), methods)
         axes.set_ylim(len(methods) - 0.5, -0.5)
-        axes.set_xlabel(f"test Dice [%], {_tick(subsets[0], labelled_images, ', ')} labelled images")
+        axes.set_xlabel(f"test Dice [%] with {labelled_images[subsets[0]]} labelled images ({subsets[0]})")
     axes.set_title(title, fontsize=10, loc="left")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
     return True
-
-
-def _tick(name: str, labelled_images: Mapping[str, int], separator: str = "\n") -> str:
-    return f"{labelled_images[name]}{separator}{name}"

@@ -37,6 +37,8 @@ def published_data_sets(bundle: str, dataset: str, num_classes: int, asked_for: 
         if asked_for not in known:
             raise InputError(f"--published: {asked_for!r} is not one of {', '.join([*known, 'none'])}")
         return [asked_for]
+    if "phantom" in dataset.lower():  # synthetic pictures, whatever the bundle
+        return []
     for name, entry in published["datalists"].items():
         if dataset.lower().startswith(name.lower()) and num_classes == entry["num_classes"]:
             return entry["data"]
@@ -55,7 +57,7 @@ def published_section(data_sets: list[str]) -> str:
     ]
     for table in tables:
         source = table["source"]
-        parts += [f"### {table['data']}, as reported by {source['paper']}", _describe(table), _rows(table)]
+        parts += [f"### {table['data']}, {source['table']} of {source['paper']}", _describe(table), _rows(table)]
     return "\n\n".join(parts)
 
 
@@ -64,7 +66,7 @@ def _describe(table: dict[str, Any]) -> str:
     metrics = "; ".join(f"{name}: {meaning}" for name, meaning in table["metrics"].items())
     size = f"{table['image_size']} pixels" if table.get("image_size") else "not stated"
     return (
-        f"Source: {source['table']}, {source['address']} ({source['read_from']}). Runs by {source['whose_runs']}. "
+        f"Source: {source['address']} (read from: {source['read_from']}). Whose runs: {source['whose_runs']}. "
         f"Image size: {size}. Preset: {table['preset']}. Metrics: {metrics}. {table.get('note', '')}".strip()
     )
 

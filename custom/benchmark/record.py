@@ -77,8 +77,15 @@ def write_record(record: Record, output: Path) -> None:
     write_whole(output / "benchmark.json", json.dumps(asdict(record), indent=1).encode())
 
 
-def merge_plan(before: Record | None, plan: Plan, data: dict[str, Any], hardware: str, output: Path) -> Record:
+def merge_plan(before: Record | None, plan: Plan, data: dict[str, Any], hardware: list[str], output: Path) -> Record:
     """The record with a plan added: methods, labels and seeds come to those of before.
+
+    Args:
+        before: the record of the output folder, if it has one.
+        plan: what is asked for now.
+        data: see `describe_data`.
+        hardware: machines that train now.
+        output: the output folder, for messages.
 
     Raises:
         InputError: another bundle or other data than the folder was begun with.
@@ -91,7 +98,7 @@ def merge_plan(before: Record | None, plan: Plan, data: dict[str, Any], hardware
         list(plan.labels),
         list(plan.seeds),
         data,
-        [hardware],
+        hardware,
     )
     if before is None:
         return own

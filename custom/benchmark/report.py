@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
 
-from custom.benchmark.costs import kept_cost
+from custom.benchmark.costs import Cost, kept_cost
 from custom.benchmark.pictures import draw_pictures
 from custom.benchmark.plan import Run
 from custom.benchmark.plot import draw_dice_by_labels
@@ -22,6 +23,8 @@ from custom.benchmark.table import Row, make_rows, markdown_table, row_values, r
 from custom.files import write_whole
 
 __all__ = ["write_pictures", "write_report"]
+
+logger = logging.getLogger("custom.benchmark")
 
 
 def write_report(output: Path, record: Record, settings: Mapping[str, Any], published: Sequence[str] = ()) -> list[Row]:
@@ -43,7 +46,7 @@ def write_report(output: Path, record: Record, settings: Mapping[str, Any], publ
     rows = make_rows(plan, results, problems)
     for row in rows:
         for result in list(row.results.values())[:1]:
-            row.cost = kept_cost(row.method, result.folder / "model.pt", result.details["image_size"], output)
+            row.cost = _cost(row.method, result, output)
     labelled = record.data["labelled"]
     parts = [
         f"# {plan.bundle.name}: {len(plan.methods)} methods compared",
@@ -79,6 +82,15 @@ def write_pictures(output: Path, record: Record, settings: Mapping[str, Any]) ->
     title = f"{plan.bundle.name}, {labels} labelled ({record.data['labelled'][labels]} images), seed {seed}"
     draw_pictures(results, plan.bundle, plan.dataset_dir, plan.datalist, settings, path, title)
     return path
+
+
+def _cost(method: str, result: Result, output: Path) -> Cost | None:
+    """The cost of a method's network; None with a warning where it cannot be counted: the scores matter more."""
+    try:
+        return kept_cost(method, result.folder / "model.pt", result.details["image_size"], output)
+    except Exception as error:
+        logger.warning("%s: parameters and GMACs cannot be counted (%s: %s)", method, type(error).__name__, error)
+        return None
 
 
 def _facts(record: Record, settings: Mapping[str, Any], results: Mapping[Run, Result]) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from custom.errors import InputError
+
 __all__ = ["METRICS", "Result", "read_result"]
 
 METRICS = ("dice", "iou", "hd95")
@@ -38,7 +40,19 @@ class Result:
 
 
 def read_result(folder: Path) -> Result:
-    """Read the folder of a finished run."""
+    """Read the folder of a finished run.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    try:
+        return _read(folder)
+    except (OSError, ValueError, KeyError, StopIteration) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"{folder}: its results cannot be read ({reason}); delete the folder to train anew") from error
+
+
+def _read(folder: Path) -> Result:
     summary = json.loads((folder / "evaluation" / "summary.json").read_text(encoding="utf-8"))
     branch, statistics = next(iter(summary["branches"].items()))
     scores = {name: values["mean"] for name, values in statistics.items() if name.startswith(METRICS)}

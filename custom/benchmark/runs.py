@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -106,7 +107,7 @@ def run_all(
     """
     waiting = deque(enumerate(runs, start=1))
     active: dict[int, _Active] = {}
-    seconds: list[float] = []
+    seconds: dict[str, list[float]] = {}
     try:
         while waiting or active:
             while waiting and len(active) < jobs:
@@ -119,10 +120,11 @@ def run_all(
             ended = [number for number, each in active.items() if each.process.poll() is not None]
             for number in ended:
                 each = active.pop(number)
-                seconds.append(each.seconds)
+                seconds.setdefault(each.run.method, []).append(each.seconds)
                 _record_failure(output, each)
                 words = after_each(each.run)
-                left = _time_left(seconds, len(waiting) + len(active), jobs)
+                rest = [*(run for _, run in waiting), *(other.run for other in active.values())]
+                left = _time_left(seconds, rest, jobs)
                 say(f"[{number}/{len(runs)}] {each.run.title}: {words}, {format_seconds(each.seconds)}{left}")
             if not ended:
                 time.sleep(0.1)
@@ -152,10 +154,13 @@ def format_seconds(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _time_left(seconds: Sequence[float], remaining: int, jobs: int) -> str:
-    if not remaining:
+def _time_left(seconds: Mapping[str, Sequence[float]], rest: Sequence[Run], jobs: int) -> str:
+    """Words on the time that further runs take, each as long as those of its method so far (or of all methods)."""
+    if not rest:
         return ""
-    return f"; about {format_seconds(mean(seconds) * remaining / jobs)} left for {remaining} more"
+    overall = mean(value for values in seconds.values() for value in values)
+    total = sum(mean(seconds.get(run.method, [overall])) for run in rest)
+    return f"; about {format_seconds(total / jobs)} left for {len(rest)} more"
 
 
 def _start_process(command: list[str], log: Path, environment: dict[str, str]) -> subprocess.Popen:
@@ -183,8 +188,9 @@ def _stop(processes: Sequence[subprocess.Popen]) -> None:
             if process.poll() is None:
                 process.send_signal(sign)
         deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline and any(process.poll() is None for process in processes):
-            time.sleep(0.05)
+        with contextlib.suppress(KeyboardInterrupt):  # ctrl-C again: no more patience
+            while time.monotonic() < deadline and any(process.poll() is None for process in processes):
+                time.sleep(0.05)
 
 
 def _record_failure(output: Path, ended: _Active) -> None:
