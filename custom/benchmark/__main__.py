@@ -58,8 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show_input_errors_in_one_line()
     options, rest = _parser().parse_known_args(arguments)
     output = Path(options.output).absolute()
-    if any(character in str(output) for character in "[]'\","):
-        raise InputError(f"--output {output}: brackets, quotes and commas in the path cannot be passed on to the runs")
+    for name, folder in (("output", output), ("bundle", options.bundle)):
+        if any(character in str(folder) for character in "[]'\","):
+            raise InputError(f"--{name} {folder}: MONAI takes no brackets, quotes and commas in it; give another path")
     lock = FileLock(output / ".lock")
     try:
         output.mkdir(parents=True, exist_ok=True)
