@@ -27,7 +27,7 @@ from monai.utils import optional_import, path_to_uri
 from custom.errors import InputError
 from custom.handlers.metrics_table import MetricsTable
 
-__all__ = ["ExperimentTracker", "TrackingHandler"]
+__all__ = ["ExperimentTracker", "TrackingHandler", "make_experiment"]
 
 logger = logging.getLogger(__name__)
 resource, has_resource = optional_import("resource")  # Windows has none
@@ -225,7 +225,9 @@ class ExperimentTracker:
             return
         if previous is not None and previous.info.status == "RUNNING":
             self._client.set_terminated(previous.info.run_id, "FAILED")
-        run = self._client.create_run(self._find_experiment(uri), run_name=self.run_name, tags=tags)
+        run = self._client.create_run(
+            _find_experiment(self._client, self.experiment_name, uri), run_name=self.run_name, tags=tags
+        )
         self.run_id = run.info.run_id
         self._run_id_file.write_text(self.run_id)
 
@@ -240,18 +242,6 @@ class ExperimentTracker:
                 raise
             return None
         return run if run.info.lifecycle_stage == "active" else None
-
-    def _find_experiment(self, uri: str) -> str:
-        """Id of the experiment, which is made if missing."""
-        experiment = self._client.get_experiment_by_name(self.experiment_name)
-        if experiment is None:
-            try:
-                return self._client.create_experiment(self.experiment_name, artifact_location=_artifact_folder(uri))
-            except self._mlflow.exceptions.MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another run has just made it
-                    raise
-            experiment = self._client.get_experiment_by_name(self.experiment_name)
-        return experiment.experiment_id
 
     def _send_pending(self) -> None:
         if not self._pending:
@@ -374,6 +364,44 @@ class TrackingHandler:
     def _fail(self, _: Engine, error: BaseException) -> None:
         self.tracker.fail(error)
         raise error  # Ignite swallows an exception once a handler listens to it
+
+
+def make_experiment(database: Path, name: str) -> str:
+    """Make the SQLite file and the experiment, so that runs which start at the same moment all find them.
+
+    Args:
+        database: the file; the environment variable MLFLOW_TRACKING_URI wins over it, as for the tracker.
+        name: MLflow experiment.
+
+    Returns:
+        The tracking URI for the runs.
+
+    Raises:
+        InputError: MLflow is not installed, or the tracking URI is a folder.
+    """
+    mlflow = _import_mlflow()
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or _sqlite_uri(database)
+    _check_tracking_uri(uri)
+    try:
+        _find_experiment(mlflow.MlflowClient(tracking_uri=uri), name, uri)
+    except Exception as error:  # every run says for itself that tracking fails, and is trained all the same
+        logger.warning("MLflow failed (%s: %s)", type(error).__name__, " ".join(str(error).split())[:300])
+    return uri
+
+
+def _find_experiment(client: Any, name: str, uri: str) -> str:
+    """Id of the experiment, which is made if missing."""
+    from mlflow.exceptions import MlflowException
+
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        try:
+            return client.create_experiment(name, artifact_location=_artifact_folder(uri))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another run has just made it
+                raise
+        experiment = client.get_experiment_by_name(name)
+    return experiment.experiment_id
 
 
 def _import_mlflow() -> Any:

@@ -1,0 +1,114 @@
+"""The same test images under every method, side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+import torch
+from monai.bundle import ConfigParser
+from PIL import Image
+
+import custom
+from custom.benchmark.results import Result
+from custom.data.pictures import CLASS_COLOURS, TRUTH_COLOUR, captioned_row, draw_contour, sheet, tile
+from custom.networks.label_codec import LabelCodec
+
+__all__ = ["PERCENTILES", "choose_images", "draw_pictures"]
+
+PERCENTILES = (10, 30, 50, 70, 90)
+TILE_SIZE = 190
+
+
+def choose_images(dice_by_image: Sequence[Mapping[str, float]], percentiles: Sequence[int] = PERCENTILES) -> list[str]:
+    """Images that favour no method: those nearest to percentiles of the mean Dice over the methods.
+
+    Args:
+        dice_by_image: file -> Dice, one mapping a method; files that one of them lacks are left out.
+        percentiles: which images; nearest first, no image twice, ties by name.
+    """
+    files = sorted(set.intersection(*(set(scores) for scores in dice_by_image)))
+    means = {file: mean(scores[file] for scores in dice_by_image) for file in files}
+    chosen: list[str] = []
+    for target in np.percentile(list(means.values()), percentiles[: len(files)]):
+        rest = [file for file in files if file not in chosen]
+        chosen.append(min(rest, key=lambda file: abs(means[file] - target)))
+    return chosen
+
+
+def draw_pictures(
+    results: Mapping[str, Result],
+    bundle: Path,
+    dataset_dir: Path,
+    datalist: Path,
+    settings: Mapping[str, Any],
+    path: Path,
+    title: str = "",
+) -> None:
+    """Write a PNG with a row an image: the image, its truth, and every method's prediction with its Dice.
+
+    Predictions are made as the bundle's `evaluate.json` makes them.
+
+    Args:
+        results: method -> one finished run.
+        bundle: folder of the bundle.
+        dataset_dir: folder of the data.
+        datalist: its datalist.
+        settings: the protocol; what evaluation needs of it is taken.
+        path: the file.
+        title: heading of the sheet.
+    """
+    files = choose_images([result.dice_by_image for result in results.values()])
+    cells: dict[str, list[tuple[Image.Image, str]]] = {file: [] for file in files}
+    for method, result in results.items():
+        parser = _evaluation(bundle, dataset_dir, datalist, settings, result.folder / "model.pt")
+        dataset = parser.get_parsed_content("dataset")
+        network, inferer = parser.get_parsed_content("network"), parser.get_parsed_content("inferer")
+        device = parser.get_parsed_content("device")
+        places = {name: index for index, name in enumerate(_short_names([item["image"] for item in dataset.data]))}
+        for file in files:
+            item = dataset[places[file]]
+            image, truth = item["image"].as_tensor(), item["label"].as_tensor()[0]
+            scene = tile(image, TILE_SIZE)
+            if not cells[file]:
+                cells[file] += [(scene, file), (_outlined(scene, truth, network.num_classes, truth=True), "truth")]
+            with torch.no_grad():
+                prediction = inferer(image[None].to(device), network)[0, 0].cpu()
+            ground = draw_contour(scene, truth, TRUTH_COLOUR, width=1) if network.num_classes == 2 else scene
+            drawn = _outlined(ground, LabelCodec.harden(prediction), network.num_classes)
+            cells[file].append((drawn, f"{method} · {result.dice_by_image[file]:.1%}"))
+    rows = [captioned_row(*zip(*cells[file], strict=True)) for file in files]
+    shown = ", ".join(str(percentile) for percentile in PERCENTILES[: len(files)])
+    rule = f"images nearest to percentiles {shown} of the mean Dice over the methods; numbers are Dice"
+    sheet(rows, title, rule).save(path)
+
+
+def _evaluation(
+    bundle: Path, dataset_dir: Path, datalist: Path, settings: Mapping[str, Any], model: Path
+) -> ConfigParser:
+    parser = ConfigParser(globals={"custom": custom})
+    parser.read_config(str(bundle / "configs" / "evaluate.json"))
+    parser["bundle_root"] = str(bundle)
+    parser["dataset_dir"], parser["datalist"], parser["checkpoint"] = str(dataset_dir), str(datalist), str(model)
+    for key in ("image_size", "eval_resize_mode", "bgr", "amp", "device"):
+        if key in settings:
+            parser[key] = settings[key]
+    return parser
+
+
+def _outlined(scene: Image.Image, labels: torch.Tensor, num_classes: int, truth: bool = False) -> Image.Image:
+    """Classes outlined in their colours; the truth of two classes in a colour of its own."""
+    colours = (TRUTH_COLOUR,) if truth and num_classes == 2 else CLASS_COLOURS
+    for index in range(1, num_classes):
+        scene = draw_contour(scene, labels == index, colours[(index - 1) % len(colours)])
+    return scene
+
+
+def _short_names(paths: Sequence[str]) -> list[str]:
+    """Names of images as `per_image.csv` has them: relative to the folder that all share."""
+    shared = os.path.commonpath([os.path.dirname(path) for path in paths])
+    return [Path(os.path.relpath(path, shared)).as_posix() for path in paths]

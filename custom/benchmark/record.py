@@ -1,0 +1,165 @@
+"""What an output folder remembers of its benchmark, so that it can grow and be reported on later."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from custom.benchmark.plan import Plan
+from custom.data import check_dataset, data_fingerprint, load_datalist, read_num_classes
+from custom.errors import InputError
+from custom.files import write_whole
+
+__all__ = ["Record", "describe_data", "describe_hardware", "merge_plan", "read_record", "write_record"]
+
+
+@dataclass
+class Record:
+    """Content of `benchmark.json`.
+
+    Attributes:
+        bundle: folder of the bundle.
+        dataset_dir: folder of the data.
+        datalist: the datalist file.
+        methods: all methods asked for so far.
+        labels: all labelled subsets.
+        seeds: all seeds.
+        data: what `describe_data` says.
+        hardware: machines it ran on.
+    """
+
+    bundle: str
+    dataset_dir: str
+    datalist: str
+    methods: list[str]
+    labels: list[str]
+    seeds: list[int]
+    data: dict[str, Any]
+    hardware: list[str]
+
+    @property
+    def plan(self) -> Plan:
+        """The benchmark as a whole."""
+        return Plan(
+            Path(self.bundle),
+            Path(self.dataset_dir),
+            Path(self.datalist),
+            tuple(self.methods),
+            tuple(self.labels),
+            tuple(self.seeds),
+        )
+
+
+def read_record(output: Path) -> Record | None:
+    """The record of an output folder; None if no benchmark was begun there.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    file = output / "benchmark.json"
+    if not file.is_file():
+        return None
+    try:
+        return Record(**json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{file} cannot be read ({error}); restore it or give another --output") from error
+
+
+def write_record(record: Record, output: Path) -> None:
+    """Write `benchmark.json`."""
+    write_whole(output / "benchmark.json", json.dumps(asdict(record), indent=1).encode())
+
+
+def merge_plan(before: Record | None, plan: Plan, data: dict[str, Any], hardware: list[str], output: Path) -> Record:
+    """The record with a plan added: methods, labels and seeds come to those of before.
+
+    Args:
+        before: the record of the output folder, if it has one.
+        plan: what is asked for now.
+        data: see `describe_data`.
+        hardware: machines that train now.
+        output: the output folder, for messages.
+
+    Raises:
+        InputError: another bundle or other data than the folder was begun with.
+    """
+    own = Record(
+        str(plan.bundle),
+        str(plan.dataset_dir),
+        str(plan.datalist),
+        list(plan.methods),
+        list(plan.labels),
+        list(plan.seeds),
+        data,
+        hardware,
+    )
+    if before is None:
+        return own
+    if Path(before.bundle).name != plan.bundle.name:
+        raise InputError(f"{output} holds a benchmark of {Path(before.bundle).name}; give another --output")
+    if before.data["fingerprint"] != data["fingerprint"]:
+        raise InputError(
+            f"--dataset_dir {plan.dataset_dir} is not what {output} was begun with (fingerprint {data['fingerprint']}, "
+            f"then {before.data['fingerprint']}): give the same data, or another --output"
+        )
+    for name in ("methods", "labels", "seeds", "hardware"):
+        setattr(own, name, list(dict.fromkeys([*getattr(before, name), *getattr(own, name)])))
+    own.data["labelled"] = {**before.data["labelled"], **data["labelled"]}
+    own.seeds.sort()
+    return own
+
+
+def describe_data(plan: Plan, settings: Mapping[str, Any], check: bool = True) -> dict[str, Any]:
+    """Name, counts and fingerprint of the data.
+
+    Args:
+        plan: the benchmark.
+        settings: the protocol.
+        check: read every image and mask first, as every run would by itself otherwise.
+
+    Raises:
+        InputError: something is wrong with a file.
+    """
+    splits = load_datalist(plan.datalist, plan.dataset_dir)
+    num_classes = settings.get("num_classes", read_num_classes(plan.datalist))
+    if check:
+        check_dataset(splits, num_classes)
+    content = json.loads(plan.datalist.read_text(encoding="utf-8"))
+    return {
+        "name": str(content.get("name", "")),
+        "fingerprint": data_fingerprint(splits),
+        "num_classes": num_classes,
+        "training": len(splits["labelled"]) + len(splits["unlabelled"]),
+        "validation": len(splits["validation"]),
+        "test": len(splits["test"]),
+        "labelled": {
+            name: len(load_datalist(plan.datalist, plan.dataset_dir, name)["labelled"]) for name in plan.labels
+        },
+    }
+
+
+def describe_hardware(settings: Mapping[str, Any], jobs: int) -> str:
+    """The machine in words: GPU or processor with its threads, PyTorch's version, runs at a time."""
+    if torch.cuda.is_available() and not str(settings.get("device", "cuda")).startswith("cpu"):
+        machine = torch.cuda.get_device_name()
+    else:
+        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, torch.get_num_threads() // jobs))
+        machine = f"{_processor()}, {threads} thread{'s' if threads != '1' else ''} a run"
+    together = f", {jobs} runs at once" if jobs > 1 else ""
+    return f"{machine}, PyTorch {torch.__version__}{together}"
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

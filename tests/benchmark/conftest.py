@@ -1,0 +1,138 @@
+"""A real benchmark at a size that trains in seconds, with a method that fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import shutil
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from custom.benchmark import __main__ as command
+from custom.benchmark import runs
+from custom.data.phantom import write_phantom_dataset
+
+ROOT = Path(__file__).parents[2]
+PROTOCOL = {
+    "image_size": 32,
+    "segmentation_epochs": 8,
+    "segmentation_labelled_batch": 1,
+    "segmentation_unlabelled_batch": 1,
+    "val_interval": 4,
+    "alignment_epochs": 1,
+    "num_workers": 0,
+    "mlflow": False,
+    "device": "cpu",
+    "panel_interval": 100,
+}
+
+
+real_start = runs._start_process
+
+
+class ForkedRun:
+    """What `subprocess.Popen` is to the benchmark, with the imports done: a copy of this process runs the command."""
+
+    def __init__(self, command, log, environment):
+        self.returncode = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._become(command, log)
+
+    def _become(self, command, log):
+        status = 1
+        try:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(stream, 1)
+            os.dup2(stream, 2)
+            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+            sys.argv = command[2:]
+            try:
+                runpy.run_module(command[2], run_name="__main__", alter_sys=True)
+                status = 0
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
+
+    def poll(self):
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+
+@dataclass
+class Benchmark:
+    """A finished benchmark: its folder, its exit status, what it printed, and how to call it again."""
+
+    output: Path
+    arguments: list[str]
+    status: int
+    printed: str
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory):
+    """8 labelled phantoms of 32 x 32 pixels in subsets of 2 and 4, 2 unlabelled ones, 2 for validation, 7 for test."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantom_dataset(folder, labelled=8, unlabelled=2, validation=2, test=7, image_size=32)
+    file = folder / "datalist.json"
+    datalist = json.loads(file.read_text())
+    images = [item["image"] for item in datalist["training"]]
+    datalist["labelled_subsets"] = {"25%": images[:2], "4 images": images[:4]}
+    file.write_text(json.dumps(datalist))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory):
+    """The BUSI bundle with one more method, which fails once it is started."""
+    folder = tmp_path_factory.mktemp("bundle") / "semigda_busi"
+    shutil.copytree(ROOT / "bundles" / "semigda_busi" / "configs", folder / "configs")
+    overlay = {"method": "broken", "first_stage": "none", "network_def": {"_target_": "custom.networks.NoNetwork"}}
+    (folder / "configs" / "methods" / "broken.json").write_text(json.dumps(overlay))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def forked():
+    """Runs start as copies of this process, which has everything imported."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "_start_process", ForkedRun)
+        yield
+
+
+@pytest.fixture(scope="session")
+def benchmark(forked, bundle, phantoms, tmp_path_factory):
+    """Two methods and a broken one, two seeds, one subset."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    protocol = folder / "protocol.json"
+    protocol.write_text(json.dumps(PROTOCOL))
+    arguments = [
+        *("--bundle", str(bundle), "--dataset_dir", str(phantoms), "--methods", "supervised,ua_mt,broken"),
+        *("--labels", "4 images", "--seeds", "0,1", "--output", str(folder / "output")),
+        *("--protocol", str(protocol), "--published", "BUSI"),
+    ]
+    return Benchmark(folder / "output", arguments, *call(arguments))
+
+
+def call(arguments):
+    """Exit status of the command, and what it printed."""
+    import contextlib
+    import io
+
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        status = command.main(arguments)
+    return status, printed.getvalue()
