@@ -44,9 +44,10 @@ class TestLatentDiffusion:
     def test_schedule_is_the_cosine_of_ten_steps(self):
         schedule = LatentDiffusion().schedule
         assert schedule.betas.tolist() == pytest.approx(BETAS, rel=1e-4)
-        assert pytest.approx(
-            [0.0279, 0.0755, 0.1244, 0.1772, 0.2373, 0.3099, 0.4040, 0.5370, 0.7438, 0.999], abs=5e-5
-        ) == BETAS
+        assert (
+            pytest.approx([0.0279, 0.0755, 0.1244, 0.1772, 0.2373, 0.3099, 0.4040, 0.5370, 0.7438, 0.999], abs=5e-5)
+            == BETAS
+        )
         assert schedule.alphas_cumprod.tolist() == pytest.approx(KEPT, rel=1e-4)
         assert pytest.approx([0.972, 0.899, 0.787, 0.647, 0.494, 0.341, 0.203, 0.094, 0.0241, 2.4e-5], abs=5e-4) == KEPT
 
