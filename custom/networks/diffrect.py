@@ -88,7 +88,6 @@ class LabelRectifier(nn.Module):
         """
         time = self.time_embedding(calibration.reshape(1))
         image_features = self.image_encoder(images, time)
-        # Before the target: autocast keeps the weights it has cast, and those of `no_grad` would bring no gradient.
         features = self._encode(images, labels, image_features, time)
         with torch.no_grad():
             target = self._encode(images, better, image_features, time)[-1].float()
