@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from PIL import Image
+from torch import Tensor
 
 import custom
 from custom.benchmark.results import Result
+from custom.data import read_num_classes
 from custom.data.pictures import CLASS_COLOURS, TRUTH_COLOUR, captioned_row, draw_contour, sheet, tile
 from custom.networks.label_codec import LabelCodec
 
-__all__ = ["PERCENTILES", "choose_images", "draw_pictures"]
+__all__ = ["PERCENTILES", "choose_images", "draw_pictures", "predict"]
 
 PERCENTILES = (10, 30, 50, 70, 90)
 TILE_SIZE = 190
@@ -64,22 +66,15 @@ def draw_pictures(
     """
     files = choose_images([result.dice_by_image for result in results.values()])
     cells: dict[str, list[tuple[Image.Image, str]]] = {file: [] for file in files}
+    num_classes = settings.get("num_classes", read_num_classes(datalist))
     for method, result in results.items():
-        parser = _evaluation(bundle, dataset_dir, datalist, settings, result.folder / "model.pt")
-        dataset = parser.get_parsed_content("dataset")
-        network, inferer = parser.get_parsed_content("network"), parser.get_parsed_content("inferer")
-        device = parser.get_parsed_content("device")
-        places = {name: index for index, name in enumerate(_short_names([item["image"] for item in dataset.data]))}
-        for file in files:
-            item = dataset[places[file]]
-            image, truth = item["image"].as_tensor(), item["label"].as_tensor()[0]
+        predictions = predict(result.folder / "model.pt", files, bundle, dataset_dir, datalist, settings)
+        for file, (image, truth, labels) in predictions.items():
             scene = tile(image, TILE_SIZE)
             if not cells[file]:
-                cells[file] += [(scene, file), (_outlined(scene, truth, network.num_classes, truth=True), "truth")]
-            with torch.no_grad():
-                prediction = inferer(image[None].to(device), network)[0, 0].cpu()
-            ground = draw_contour(scene, truth, TRUTH_COLOUR, width=1) if network.num_classes == 2 else scene
-            drawn = _outlined(ground, LabelCodec.harden(prediction), network.num_classes)
+                cells[file] += [(scene, file), (_outlined(scene, truth, num_classes, truth=True), "truth")]
+            ground = draw_contour(scene, truth, TRUTH_COLOUR, width=1) if num_classes == 2 else scene
+            drawn = _outlined(ground, labels, num_classes)
             cells[file].append((drawn, f"{method} · {result.dice_by_image[file]:.1%}"))
     rows = [captioned_row(*zip(*cells[file], strict=True)) for file in files]
     shown = ", ".join(str(percentile) for percentile in PERCENTILES[: len(files)])
@@ -87,20 +82,43 @@ def draw_pictures(
     sheet(rows, title, rule).save(path)
 
 
-def _evaluation(
-    bundle: Path, dataset_dir: Path, datalist: Path, settings: Mapping[str, Any], model: Path
-) -> ConfigParser:
+def predict(
+    model: Path, files: Sequence[str], bundle: Path, dataset_dir: Path, datalist: Path, settings: Mapping[str, Any]
+) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+    """Test images, their truth and the model's labels, through the preprocessing of the bundle's `evaluate.json`.
+
+    Args:
+        model: a `model.pt`.
+        files: names of test images, as `per_image.csv` has them.
+        bundle: see `draw_pictures`, as for all further arguments.
+        dataset_dir: folder of the data.
+        datalist: its datalist.
+        settings: the protocol.
+
+    Returns:
+        file -> (image [3, W, H] in [0, 1], class indices [W, H] of the truth, and of the prediction).
+    """
     parser = ConfigParser(globals={"custom": custom})
     parser.read_config(str(bundle / "configs" / "evaluate.json"))
-    parser["bundle_root"] = str(bundle)
-    parser["dataset_dir"], parser["datalist"], parser["checkpoint"] = str(dataset_dir), str(datalist), str(model)
+    given = {"bundle_root": bundle, "dataset_dir": dataset_dir, "datalist": datalist, "checkpoint": model}
+    for key, value in given.items():
+        parser[key] = str(value)
     for key in ("image_size", "eval_resize_mode", "bgr", "amp", "device"):
         if key in settings:
             parser[key] = settings[key]
-    return parser
+    dataset, network, inferer = (parser.get_parsed_content(key) for key in ("dataset", "network", "inferer"))
+    places = {name: index for index, name in enumerate(_short_names([item["image"] for item in dataset.data]))}
+    predictions = {}
+    for file in files:
+        item = dataset[places[file]]
+        image, truth = item["image"].as_tensor(), item["label"].as_tensor()[0]
+        with torch.no_grad():
+            soft = inferer(image[None].to(next(network.parameters()).device), network)[0, 0]
+        predictions[file] = image, truth, LabelCodec.harden(soft.cpu())
+    return predictions
 
 
-def _outlined(scene: Image.Image, labels: torch.Tensor, num_classes: int, truth: bool = False) -> Image.Image:
+def _outlined(scene: Image.Image, labels: Tensor, num_classes: int, truth: bool = False) -> Image.Image:
     """Classes outlined in their colours; the truth of two classes in a colour of its own."""
     colours = (TRUTH_COLOUR,) if truth and num_classes == 2 else CLASS_COLOURS
     for index in range(1, num_classes):

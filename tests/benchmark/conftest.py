@@ -20,7 +20,8 @@ from custom.data.phantom import write_phantom_dataset
 ROOT = Path(__file__).parents[2]
 PROTOCOL = {
     "image_size": 32,
-    "segmentation_epochs": 8,
+    "segmentation_epochs": 12,
+    "learning_rate": 0.05,
     "segmentation_labelled_batch": 1,
     "segmentation_unlabelled_batch": 1,
     "val_interval": 4,
@@ -29,6 +30,7 @@ PROTOCOL = {
     "mlflow": False,
     "device": "cpu",
     "panel_interval": 100,
+    "checkpoint_interval": 12,
 }
 
 
@@ -101,6 +103,10 @@ def bundle(tmp_path_factory):
     """The BUSI bundle with one more method, which fails once it is started."""
     folder = tmp_path_factory.mktemp("bundle") / "semigda_busi"
     shutil.copytree(ROOT / "bundles" / "semigda_busi" / "configs", folder / "configs")
+    ua_mt = folder / "configs" / "methods" / "ua_mt.json"
+    content = json.loads(ua_mt.read_text())
+    content["train#trainer"]["passes"] = 2  # for the tests' sake
+    ua_mt.write_text(json.dumps(content))
     overlay = {"method": "broken", "first_stage": "none", "network_def": {"_target_": "custom.networks.NoNetwork"}}
     (folder / "configs" / "methods" / "broken.json").write_text(json.dumps(overlay))
     return folder

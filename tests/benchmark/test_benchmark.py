@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from custom.benchmark import runs
+from custom.benchmark.pictures import predict
 from custom.errors import InputError
 from custom.metrics import paired_bootstrap_interval
 from tests.benchmark.conftest import PROTOCOL, call, real_start
@@ -34,7 +35,7 @@ def folder(benchmark, method, seed):
 def dice(benchmark, method, seed):
     """Dice of each image, in the order of their names."""
     rows = read_csv(folder(benchmark, method, seed) / "evaluation" / "per_image.csv")
-    return np.array([float(row["mean.dice"]) for row in sorted(rows, key=lambda row: row["file"])])
+    return np.array([float(row["prediction.dice"]) for row in sorted(rows, key=lambda row: row["file"])])
 
 
 def row_of(benchmark, method):
@@ -61,7 +62,7 @@ def test_scores_are_means_over_images_then_mean_and_deviation_over_seeds(benchma
         seeds = []
         for seed in (0, 1):
             rows = read_csv(folder(benchmark, method, seed) / "evaluation" / "per_image.csv")
-            seeds.append(np.mean([float(line[f"mean.{metric}"]) for line in rows]))
+            seeds.append(np.mean([float(line[f"prediction.{metric}"]) for line in rows]))
         assert float(row[metric]) == pytest.approx(np.mean(seeds), rel=1e-4)
         assert float(row[f"{metric}_deviation"]) == pytest.approx(np.std(seeds, ddof=1), rel=1e-3, abs=1e-6)
     assert (
@@ -128,12 +129,12 @@ def test_the_head_says_what_was_compared_and_how(benchmark):
     fingerprint = json.loads((benchmark.output / "benchmark.json").read_text())["data"]["fingerprint"]
     for words in ("Ultrasound phantoms", fingerprint, "10 for training, 2 for validation, 7 for test", "4 images: 4"):
         assert words in head
-    assert "seeds: 0, 1" in head and "32 pixels" in head and "8 epochs of 1 labelled + 1 unlabelled" in head
+    assert "seeds: 0, 1" in head and "32 pixels" in head and "12 epochs of 1 labelled + 1 unlabelled" in head
 
 
 def test_settings_of_the_protocol_and_of_each_method_are_listed(benchmark):
     table = (benchmark.output / "table.md").read_text()
-    assert "`segmentation_epochs` 8" in table
+    assert "`segmentation_epochs` 12" in table
     assert "Of supervised itself: `use_unlabelled` false" in table
 
 
@@ -156,6 +157,16 @@ def test_the_plot_and_the_pictures_are_drawn(benchmark):
             assert len(picture.convert("RGB").getcolors(1 << 24)) > 20
 
 
+def test_pictures_show_what_was_scored(benchmark, bundle, phantoms):
+    run = folder(benchmark, "supervised", 0)
+    scored = {row["file"]: float(row["prediction.dice"]) for row in read_csv(run / "evaluation" / "per_image.csv")}
+    predictions = predict(run / "model.pt", list(scored), bundle, phantoms, phantoms / "datalist.json", PROTOCOL)
+    for file, (image, truth, labels) in predictions.items():
+        assert image.shape == (3, 32, 32)
+        overlap, size = 2 * (truth * labels).sum().item(), (truth.sum() + labels.sum()).item()
+        assert overlap / size == pytest.approx(scored[file], abs=1e-4)
+
+
 def test_the_same_command_trains_nothing_twice(benchmark, tmp_path):
     output, arguments = changed(benchmark, tmp_path)
     files = [*output.glob("runs/*_seed?/model.pt"), *output.glob("runs/*_seed?/metrics.csv")]
@@ -176,11 +187,11 @@ def test_a_report_alone_needs_the_output_alone(benchmark, tmp_path):
 
 
 def test_a_changed_protocol_is_refused_and_named(benchmark, tmp_path, message_of):
-    output, arguments = changed(benchmark, tmp_path, learning_rate="0.5")
+    output, arguments = changed(benchmark, tmp_path, momentum="0.5")
     before = (output / "protocol.json").read_bytes()
     with pytest.raises(InputError) as error:
         call(arguments)
-    assert "learning_rate is 0.5 but was 'not set'" in message_of(error)
+    assert "momentum is 0.5 but was 'not set'" in message_of(error)
     assert (output / "protocol.json").read_bytes() == before
 
 
@@ -210,7 +221,7 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(benchmark, tmp_path):
     run = output / "runs" / "supervised_4_images_seed2"
 
     def press_ctrl_c():
-        while not list(run.glob("checkpoints/*")):
+        while not (run / "metrics.csv").is_file() or (run / "metrics.csv").read_text().count("epoch_seconds") < 3:
             time.sleep(0.005)
         os.kill(os.getpid(), signal.SIGINT)
 
