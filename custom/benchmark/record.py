@@ -127,21 +127,21 @@ def describe_data(plan: Plan, settings: Mapping[str, Any], check: bool = True) -
     Raises:
         InputError: something is wrong with a file.
     """
-    splits = load_datalist(plan.datalist, plan.dataset_dir)
+    splits = load_datalist(plan.datalist, plan.dataset_dir, use_unlabelled=False)
+    subsets = {name: load_datalist(plan.datalist, plan.dataset_dir, name) for name in plan.labels}
     num_classes = settings.get("num_classes", read_num_classes(plan.datalist))
     if check:
-        check_dataset(splits, num_classes)
+        for subset in subsets.values():  # masks outside of them are nobody's business
+            check_dataset(subset, num_classes)
     content = json.loads(plan.datalist.read_text(encoding="utf-8"))
     return {
         "name": str(content.get("name", "")),
         "fingerprint": data_fingerprint(splits),
         "num_classes": num_classes,
-        "training": len(splits["labelled"]) + len(splits["unlabelled"]),
+        "training": len(content["training"]),
         "validation": len(splits["validation"]),
         "test": len(splits["test"]),
-        "labelled": {
-            name: len(load_datalist(plan.datalist, plan.dataset_dir, name)["labelled"]) for name in plan.labels
-        },
+        "labelled": {name: len(subset["labelled"]) for name, subset in subsets.items()},
     }
 
 

@@ -100,7 +100,7 @@ def _facts(record: Record, settings: Mapping[str, Any], results: Mapping[Run, Re
     labelled = ", ".join(f"{name}: {count}" for name, count in data["labelled"].items())
     base = ConfigParser.load_config_file(str(record.plan.bundle / "configs" / "train.json"))
     common = {**base, **settings}
-    aligned = [m for m in record.methods if method_settings(record.plan.bundle, m).get("alignment_epochs") != 0]
+    aligned = [m for m in record.methods if "session#stages" not in method_settings(record.plan.bundle, m)]
     schedules = {
         stage: f"{common[f'{stage}_epochs']} epochs of {common[f'{stage}_labelled_batch']} labelled + "
         f"{common[f'{stage}_unlabelled_batch']} unlabelled images"
@@ -158,7 +158,11 @@ def _settings(record: Record, settings: Mapping[str, Any]) -> str:
     for method in record.methods:
         own = method_settings(record.plan.bundle, method)
         kept = {key: value for key, value in own.items() if key not in shared_settings(settings, own)}
-        plain = {key: value for key, value in kept.items() if key != "method" and not isinstance(value, dict | list)}
+        plain = {
+            key: value
+            for key, value in kept.items()
+            if key != "method" and not key.startswith("details#") and not isinstance(value, dict | list)
+        }
         if plain:
             lines.append(f"Of {method} itself: {_listed(plain)}.")
     lines.append(
