@@ -130,6 +130,7 @@ def test_the_head_says_what_was_compared_and_how(benchmark):
     for words in ("Ultrasound phantoms", fingerprint, "10 for training, 2 for validation, 7 for test", "4 images: 4"):
         assert words in head
     assert "seeds: 0, 1" in head and "32 pixels" in head and "12 epochs of 1 labelled + 1 unlabelled" in head
+    assert "alignment" not in head  # none of these methods has that stage
 
 
 def test_settings_of_the_protocol_and_of_each_method_are_listed(benchmark):
@@ -140,7 +141,7 @@ def test_settings_of_the_protocol_and_of_each_method_are_listed(benchmark):
 
 def test_a_method_keeps_what_its_overlay_sets(benchmark):
     config = json.loads((folder(benchmark, "supervised", 0) / "config.json").read_text())
-    assert config["alignment_epochs"] == 0 and config["use_unlabelled"] is False  # the protocol says 1 epoch
+    assert config["lr_cycles"] == 1 and config["use_unlabelled"] is False  # train.json says otherwise
     assert config["segmentation_epochs"] == PROTOCOL["segmentation_epochs"]
 
 
