@@ -96,7 +96,7 @@ def make_plan(
             raise InputError(f"--bundle {bundle} is no bundle: configs/{name} is missing")
     _refuse_unknown("--methods", methods, bundle_methods(bundle))
     datalist = Path(datalist).absolute() if datalist else dataset_dir / "datalist.json"
-    load_datalist(datalist, dataset_dir)  # says what is wrong with the file
+    load_datalist(datalist, dataset_dir, use_unlabelled=False)  # says what is wrong with the file
     content = json.loads(datalist.read_text(encoding="utf-8"))
     if not content.get("test") or not all(isinstance(item, dict) and item.get("label") for item in content["test"]):
         raise InputError(f'{datalist}: methods are compared on "test"; list images there, each with a "label"')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 from collections.abc import Mapping
@@ -127,7 +128,7 @@ def describe_data(plan: Plan, settings: Mapping[str, Any], check: bool = True) -
     Raises:
         InputError: something is wrong with a file.
     """
-    splits = load_datalist(plan.datalist, plan.dataset_dir)
+    splits = _load_everything(plan)
     num_classes = settings.get("num_classes", read_num_classes(plan.datalist))
     if check:
         check_dataset(splits, num_classes)
@@ -140,9 +141,21 @@ def describe_data(plan: Plan, settings: Mapping[str, Any], check: bool = True) -
         "validation": len(splits["validation"]),
         "test": len(splits["test"]),
         "labelled": {
-            name: len(load_datalist(plan.datalist, plan.dataset_dir, name)["labelled"]) for name in plan.labels
+            name: len(load_datalist(plan.datalist, plan.dataset_dir, name, use_unlabelled=False)["labelled"])
+            for name in plan.labels
         },
     }
+
+
+def _load_everything(plan: Plan) -> dict[str, list[dict[str, str]]]:
+    """All images and masks by split, without the warning that nothing is unlabelled: no run trains like this."""
+    logger = logging.getLogger(load_datalist.__module__)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        return load_datalist(plan.datalist, plan.dataset_dir)
+    finally:
+        logger.setLevel(level)
 
 
 def describe_hardware(settings: Mapping[str, Any], jobs: int) -> str:
