@@ -22,10 +22,21 @@ from tests.bundles.test_training import read_curves
 METHODS = sorted(path.stem for path in (CONFIGS / "methods").glob("*.json"))
 LABELS_ONLY = {"supervised", "semigda_supervised"}
 CLASSES = 4
+SMALL = {
+    "diffrect": {
+        "network_def#rectifier#widths": [4, 8, 8, 8, 8],
+        "network_def#rectifier#denoiser_widths": [8, 8],
+        "network_def#rectifier#time_channels": 16,
+    }
+}
 
 
 def files(method):
     return ("train.json", f"methods/{method}.json")
+
+
+def train_method(method, dataset_dir, runs_dir, **settings):
+    return train(dataset_dir, runs_dir, files=files(method), **SMALL.get(method, {}), **settings)
 
 
 class Interrupted(Exception):
@@ -57,7 +68,7 @@ def finished(phantom, phantom_of_classes, tmp_path_factory):
     def run(method, num_classes=2):
         if (method, num_classes) not in runs:
             data = phantom if num_classes == 2 else phantom_of_classes
-            runs[method, num_classes] = train(data, tmp_path_factory.mktemp(method), files=files(method))
+            runs[method, num_classes] = train_method(method, data, tmp_path_factory.mktemp(method))
         return runs[method, num_classes]
 
     return run
@@ -92,10 +103,10 @@ def test_a_killed_method_resumes_to_identical_weights(method, finished, phantom,
     with monkeypatch.context() as patch:
         patch.setattr(StageCheckpoint, "_write", write_and_die)
         with pytest.raises(RuntimeError) as error:
-            train(phantom, tmp_path, files=files(method), run_name="killed")
+            train_method(method, phantom, tmp_path, run_name="killed")
         assert isinstance(error.value.__cause__, Interrupted)
     torch.manual_seed(99)  # whatever the new process would draw
-    run = train(phantom, tmp_path, files=files(method), run_name="killed", resume=True)
+    run = train_method(method, phantom, tmp_path, run_name="killed", resume=True)
     for name in ("checkpoints/segmentation_checkpoint.pt", "checkpoints/segmentation_best.pt"):
         assert_equal(load_checkpoint(expected / name), load_checkpoint(run / name))
     assert_equal(load_checkpoint(expected / "model.pt")["model"], load_checkpoint(run / "model.pt")["model"])
@@ -176,7 +187,7 @@ def test_masks_of_unlabelled_images_are_never_opened_by_a_method(phantom, tmp_pa
     hidden = json.loads((folder / "datalist.json").read_text())["training"][2]["label"]
     (folder / hidden).write_bytes(b"not an image")
     for method in ("supervised", "ua_mt", "fixmatch", "diffrect", "scdl_supervised"):  # all ways to read a batch
-        run = train(folder, tmp_path / "runs", files=files(method), labelled=2, segmentation_epochs=1)
+        run = train_method(method, folder, tmp_path / "runs", labelled=2, segmentation_epochs=1)
         assert (run / "model.pt").is_file()
     with pytest.raises(RuntimeError) as error:
         train(folder, tmp_path / "runs", files=files("supervised"), labelled=3)
