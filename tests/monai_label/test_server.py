@@ -90,7 +90,7 @@ def test_an_untrained_bundle_is_listed_and_asks_for_labels(untrained):
 
 
 def test_training_uses_the_unlabelled_images_and_reports(place, untrained):
-    assert untrained["submitted"].json()["status"] == "SUBMITTED"
+    assert untrained["submitted"].json()["status"] in ("SUBMITTED", "RUNNING")  # the answer may come late
     assert untrained["second request"].status_code == 429
     assert untrained["status"]["status"] == "DONE", untrained["status"]["details"]
     log = (place[0] / "app" / "server.log").read_text()
