@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
@@ -18,6 +17,7 @@ import custom
 from custom.benchmark.results import Result
 from custom.data import read_num_classes
 from custom.data.pictures import CLASS_COLOURS, TRUTH_COLOUR, captioned_row, draw_contour, sheet, tile
+from custom.files import short_names
 from custom.networks.label_codec import LabelCodec
 
 __all__ = ["PERCENTILES", "choose_images", "draw_pictures", "predict"]
@@ -107,7 +107,7 @@ def predict(
         if key in settings:
             parser[key] = settings[key]
     dataset, network, inferer = (parser.get_parsed_content(key) for key in ("dataset", "network", "inferer"))
-    places = {name: index for index, name in enumerate(_short_names([item["image"] for item in dataset.data]))}
+    places = {name: index for index, name in enumerate(short_names([item["image"] for item in dataset.data]))}
     predictions = {}
     for file in files:
         item = dataset[places[file]]
@@ -124,9 +124,3 @@ def _outlined(scene: Image.Image, labels: Tensor, num_classes: int, truth: bool 
     for index in range(1, num_classes):
         scene = draw_contour(scene, labels == index, colours[(index - 1) % len(colours)])
     return scene
-
-
-def _short_names(paths: Sequence[str]) -> list[str]:
-    """Names of images as `per_image.csv` has them: relative to the folder that all share."""
-    shared = os.path.commonpath([os.path.dirname(path) for path in paths])
-    return [Path(os.path.relpath(path, shared)).as_posix() for path in paths]

@@ -163,9 +163,9 @@ def markdown_table(rows: Sequence[Row], labelled_images: Mapping[str, int]) -> s
 
 def to_markdown(lines: Sequence[Sequence[str]]) -> str:
     """Lines of cells as a Markdown table, the first being its head."""
-    texts = [["|".join(["", *(f" {_cell(cell)} " for cell in line), ""])] for line in lines]
-    texts.insert(1, ["|" + " --- |" * len(lines[0])])
-    return "\n".join(text for (text,) in texts)
+    texts = ["|".join(["", *(f" {_cell(cell)} " for cell in line), ""]) for line in lines]
+    texts.insert(1, "|" + " --- |" * len(lines[0]))
+    return "\n".join(texts)
 
 
 def row_values(row: Row, labelled_images: int) -> dict[str, Any]:

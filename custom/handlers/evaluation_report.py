@@ -24,7 +24,7 @@ from PIL import Image
 
 from custom.data.pictures import case_panel, sheet, tile
 from custom.errors import InputError
-from custom.files import write_whole
+from custom.files import short_names, write_whole
 from custom.metrics.bootstrap import bootstrap_interval
 from custom.metrics.hausdorff import compute_hausdorff_distance_95
 from custom.metrics.release import release_scores
@@ -141,8 +141,9 @@ class EvaluationReport:
         cases = _gather(self._cases)
         if not cases:
             raise InputError("the evaluation saw no image: check the list of the evaluated split")
-        _shorten_files([case.row for case in cases])
         self.rows = [case.row for case in cases]
+        for row, name in zip(self.rows, short_names([row["file"] for row in self.rows]), strict=True):
+            row["file"] = name
         self.summary = self._summarise()
         if idist.get_rank() == 0:
             write_whole(self.output_dir / "per_image.csv", _to_csv(self.rows))
@@ -319,16 +320,6 @@ class _Case:
 def _file_of(image: torch.Tensor) -> str | None:
     file = image.meta.get("filename_or_obj") if isinstance(image, MetaTensor) else None
     return None if file is None else str(file)
-
-
-def _shorten_files(rows: Sequence[dict[str, Any]]) -> None:
-    """Cut what all paths share: bare names when the images lie in one folder, else distinct relative paths."""
-    folders = [os.path.dirname(row["file"]) for row in rows]
-    if not all(folders):
-        return
-    shared = os.path.commonpath(folders)
-    for row in rows:
-        row["file"] = Path(os.path.relpath(row["file"], shared)).as_posix()
 
 
 def _gather(cases: list[_Case]) -> list[_Case]:

@@ -164,8 +164,7 @@ class DiffRect(MethodTrainer):
         return 999 * (loss if self.calibration == "dice_loss" else 1 - loss)
 
     def _reconstruct(self, images: Tensor, labels: Tensor, better: Tensor, calibration: Tensor) -> Reconstruction:
-        rectifier = self.network.rectifier
-        return Reconstruction(*self.forward(rectifier, images, labels, better, calibration, method="reconstruct"))
+        return self.forward(self.network.rectifier, images, labels, better, calibration, method="reconstruct")
 
 
 def _complementary(strong: Tensor, weak: Tensor) -> Tensor:

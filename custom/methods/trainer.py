@@ -155,6 +155,8 @@ class MethodTrainer(SupervisedTrainer):
 def _float(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.float()
+    if hasattr(value, "_fields"):  # a NamedTuple keeps its names
+        return type(value)(*map(_float, value))
     if isinstance(value, tuple | list):
         return [_float(item) for item in value]
     return value

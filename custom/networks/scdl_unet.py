@@ -65,6 +65,8 @@ class SCDLUNet(UNet):
         injections: a `PriorInjection` for each decoder.
     """
 
+    _one_for_each_decoder = (*UNet._one_for_each_decoder, "injections")
+
     def __init__(
         self,
         num_classes: int = 2,
@@ -88,15 +90,6 @@ class SCDLUNet(UNet):
         stage_channels = list(reversed(widths[1:]))
         self.injections = nn.ModuleList(PriorInjection(3 * embedding_channels, stage_channels) for _ in upsampling)
         self.architecture |= {"network": "SCDLUNet", **settings}
-
-    def inference_network(self) -> SCDLUNet:
-        """The network with the first decoder alone; the distributions stay, it predicts with them. Weights shared."""
-        if len(self.decoders) == 1:
-            return self
-        network = SCDLUNet.from_architecture(self.architecture | {"upsampling": self.architecture["upsampling"][:1]})
-        network.encoder, network.distributions = self.encoder, self.distributions
-        network.decoders, network.heads, network.injections = self.decoders[:1], self.heads[:1], self.injections[:1]
-        return network.train(self.training)
 
     def all_logits_with_distributions(self, images: Tensor) -> tuple[list[Tensor], ClassDistributionOutputs]:
         """Images in [0, 1], [B, C, H, W] -> logits [B, K, H, W] of every decoder, and what the logits came from."""

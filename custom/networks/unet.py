@@ -170,6 +170,7 @@ class UNet(nn.Module):
     """
 
     branches = ("prediction",)
+    _one_for_each_decoder = ("decoders", "heads")
 
     def __init__(
         self,
@@ -203,8 +204,10 @@ class UNet(nn.Module):
         """The network without what only training needs: with the first decoder alone. It shares the weights."""
         if len(self.decoders) == 1:
             return self
-        network = UNet.from_architecture(self.architecture | {"upsampling": self.architecture["upsampling"][:1]})
-        network.encoder, network.decoders, network.heads = self.encoder, self.decoders[:1], self.heads[:1]
+        architecture = self.architecture | {"upsampling": self.architecture["upsampling"][:1]}
+        network = type(self).from_architecture(architecture)
+        for name, module in self.named_children():
+            setattr(network, name, module[:1] if name in self._one_for_each_decoder else module)
         return network.train(self.training)
 
     def all_logits(self, images: Tensor) -> list[Tensor]:
