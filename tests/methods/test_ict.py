@@ -129,6 +129,7 @@ def test_an_image_of_each_kind_is_enough():
     assert outputs[0]["consistency"].isfinite()
 
 
+@pytest.mark.learning
 def test_it_learns_to_find_discs():
     learnt = learn(InterpolationConsistency, MeanTeacher(make_unet()))
     assert learnt.last_loss < learnt.first_loss / 2

@@ -155,18 +155,20 @@ def test_one_labelled_and_one_unlabelled_image_are_enough():
     assert math.isfinite(output["loss"])
 
 
+@pytest.mark.learning
 @pytest.mark.parametrize("unlabelled", [True, False])
 def test_a_tiny_set_can_be_learnt(unlabelled):
     network = make_network()
-    learnt = learn(MutualConsistency, network, epochs=15, unlabelled=unlabelled)
+    learnt = learn(MutualConsistency, network, unlabelled=unlabelled)
     assert learnt.first_loss > 0.3
-    assert learnt.last_loss < 0.05
-    assert learnt.dice > 0.9
-    assert learnt.outputs[-1]["consistency"] < 0.2 * learnt.outputs[0]["consistency"]
+    assert learnt.last_loss < 0.1
+    assert learnt.dice > 0.8
+    assert learnt.outputs[-1]["consistency"] < 0.5 * learnt.outputs[0]["consistency"]
 
 
+@pytest.mark.learning
 def test_three_classes_can_be_learnt():
-    learnt = learn(MutualConsistency, make_network(3, seed=1), num_classes=3, epochs=15)
+    learnt = learn(MutualConsistency, make_network(3, seed=1), num_classes=3)
     assert learnt.first_loss > 0.5
-    assert learnt.last_loss < 0.2
-    assert learnt.dice > 0.75
+    assert learnt.last_loss < 0.25
+    assert learnt.dice > 0.7

@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from custom.methods import Supervised
-from tests.methods.conftest import STEP, learn, make_batch, make_trainer, make_unet, moved, run
+from tests.methods.conftest import (
+    STEP,
+    WIDTHS_FOR_THREE_CLASSES,
+    learn,
+    make_batch,
+    make_trainer,
+    make_unet,
+    moved,
+    run,
+)
 
 
 def loss_by_hand(network, batch):
@@ -54,19 +63,21 @@ def test_every_parameter_learns():
     )
 
 
+@pytest.mark.learning
 @pytest.mark.parametrize("unlabelled", [True, False])
 def test_a_tiny_set_can_be_learnt(unlabelled):
-    learnt = learn(Supervised, make_unet(), unlabelled=unlabelled, epochs=15)
+    learnt = learn(Supervised, make_unet(), unlabelled=unlabelled)
     assert learnt.first_loss > 0.4
-    assert learnt.last_loss < 0.05
-    assert learnt.dice > 0.9
-
-
-def test_three_classes_can_be_learnt():
-    learnt = learn(Supervised, make_unet(3, seed=1), num_classes=3, epochs=15)
-    assert learnt.first_loss > 0.6
     assert learnt.last_loss < 0.1
     assert learnt.dice > 0.8
+
+
+@pytest.mark.learning
+def test_three_classes_can_be_learnt():
+    learnt = learn(Supervised, make_unet(3, widths=WIDTHS_FOR_THREE_CLASSES), num_classes=3)
+    assert learnt.first_loss > 0.6
+    assert learnt.last_loss < 0.2
+    assert learnt.dice > 0.7
 
 
 def test_one_labelled_image_is_enough_for_a_batch():

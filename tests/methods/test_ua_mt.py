@@ -11,7 +11,7 @@ from custom.losses import ConsistencyWeight
 from custom.methods import UncertaintyAwareMeanTeacher
 from custom.methods.trainer import dice_and_cross_entropy
 from custom.networks import MeanTeacher
-from tests.methods.conftest import STEP, learn, make_batch, make_trainer, make_unet, run
+from tests.methods.conftest import STEP, WIDTHS_FOR_THREE_CLASSES, learn, make_batch, make_trainer, make_unet, run
 
 
 class Table(nn.Module):
@@ -252,18 +252,21 @@ def test_one_labelled_and_one_unlabelled_image_are_enough():
     assert math.isfinite(output["loss"])
 
 
+@pytest.mark.learning
 def test_a_tiny_set_can_be_learnt():
     networks = MeanTeacher(make_unet())
-    learnt = learn(UncertaintyAwareMeanTeacher, networks, epochs=15)
+    learnt = learn(UncertaintyAwareMeanTeacher, networks)
     assert learnt.first_loss > 0.4
-    assert learnt.last_loss < 0.05
-    assert learnt.dice > 0.9
+    assert learnt.last_loss < 0.1
+    assert learnt.dice > 0.8
     consistencies = [float(output["consistency"]) for output in learnt.outputs]
     assert max(consistencies[-4:]) < max(consistencies)
     assert learnt.outputs[-1]["certain_share"] > 0.9
 
 
+@pytest.mark.learning
 def test_three_classes_can_be_learnt():
-    learnt = learn(UncertaintyAwareMeanTeacher, MeanTeacher(make_unet(3, seed=1)), num_classes=3, epochs=15)
-    assert learnt.last_loss < 0.1
-    assert learnt.dice > 0.8
+    networks = MeanTeacher(make_unet(3, widths=WIDTHS_FOR_THREE_CLASSES))
+    learnt = learn(UncertaintyAwareMeanTeacher, networks, num_classes=3)
+    assert learnt.last_loss < 0.2
+    assert learnt.dice > 0.7

@@ -98,6 +98,7 @@ def test_three_classes_train_everything():
     assert any(name.startswith("deployed.encoder") for name in names)
 
 
+@pytest.mark.learning
 def test_it_learns_to_find_discs():
     learnt = learn(UncertaintyRectifiedPyramidConsistency, PyramidUNet(make_unet()))
     assert learnt.last_loss < learnt.first_loss / 2
