@@ -314,4 +314,4 @@ def test_learns_discs(method):
     )
     assert learnt.dice > 0.7
     assert learnt.last_loss < learnt.first_loss
-    assert last < 0.8 * first
+    assert last < 0.95 * first
