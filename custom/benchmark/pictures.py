@@ -73,7 +73,7 @@ def draw_pictures(
             scene = tile(image, TILE_SIZE)
             if not cells[file]:
                 cells[file] += [(scene, file), (_outlined(scene, truth, num_classes, truth=True), "truth")]
-            ground = draw_contour(scene, truth, TRUTH_COLOUR, width=1) if num_classes == 2 else scene
+            ground = draw_contour(scene, truth == 1, TRUTH_COLOUR, width=1) if num_classes == 2 else scene
             drawn = _outlined(ground, labels, num_classes)
             cells[file].append((drawn, f"{method} · {result.dice_by_image[file]:.1%}"))
     rows = [captioned_row(*zip(*cells[file], strict=True)) for file in files]

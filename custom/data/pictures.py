@@ -14,11 +14,13 @@ from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 from skimage.measure import find_contours
 
+from custom.labels import IGNORED_LABEL
 from custom.networks.label_codec import LabelCodec
 
 __all__ = [
     "CLASS_COLOURS",
     "DISAGREEMENT_COLOUR",
+    "IGNORED_COLOUR",
     "TRUTH_COLOUR",
     "captioned_row",
     "case_panel",
@@ -32,6 +34,7 @@ Colour = tuple[int, int, int]
 
 TRUTH_COLOUR: Colour = (64, 224, 255)
 DISAGREEMENT_COLOUR: Colour = (255, 64, 160)
+IGNORED_COLOUR: Colour = (128, 128, 128)
 # One colour a foreground class, tellable apart by colour-blind readers (after Okabe and Ito, 2008).
 CLASS_COLOURS: tuple[Colour, ...] = (
     (255, 196, 0),
@@ -167,7 +170,8 @@ def case_panel(
     """One image with all that is known of it, in a row: image | truth | branches | mean | disagreement.
 
     Truth is outlined in its own colour, for two classes also thinly on every prediction; predictions are outlined in
-    the colours of their classes. The disagreement of the branches is shown when there are exactly two of them.
+    the colours of their classes. Where the truth is `IGNORED_LABEL` its tile is grey. The disagreement of the branches
+    is shown when there are exactly two of them; its share is one of the other pixels.
 
     Args:
         image: [3, W, H] or [1, W, H] in [0, 1].
@@ -180,7 +184,11 @@ def case_panel(
         notes: name of a prediction -> words to add to its caption, such as a score.
     """
     scene = tile(image, size)
-    truth = None if truth is None else _as_labels(truth)
+    known = np.True_
+    if truth is not None:
+        truth = _as_labels(truth)
+        known = truth != IGNORED_LABEL
+        truth = truth * known
     labels = {name: _as_labels(values) for name, values in predictions.items()}
     branches = [name for name in labels if name != "mean"]
     ordered = [*branches, "mean"] if "mean" in labels else branches
@@ -188,8 +196,8 @@ def case_panel(
     tiles, captions = [scene], ["image"]
     if truth is not None:
         colours = (TRUTH_COLOUR,) if num_classes == 2 else CLASS_COLOURS
-        tiles.append(_draw_classes(scene, truth, num_classes, colours))
-        captions.append("truth")
+        tiles.append(_draw_classes(_cover(scene, ~known), truth, num_classes, colours))
+        captions.append("truth" if known.all() else "truth (grey: ignored)")
     for name in ordered:
         ground = scene
         if truth is not None and num_classes == 2:
@@ -199,7 +207,7 @@ def case_panel(
     if len(branches) == 2:
         first, second = (labels[name] for name in branches)
         tiles.append(disagreement_tile(image, first, second, size))
-        captions.append(f"disagreement {(first != second).mean():.1%}")
+        captions.append(f"disagreement {_share(first != second, known):.1%}")
     return captioned_row(tiles, captions, heading)
 
 
@@ -217,6 +225,19 @@ def _as_labels(values: ArrayLike | torch.Tensor) -> np.ndarray:
 
 def _caption(name: str, note: str) -> str:
     return f"{name.replace('_', ' ')} · {note}" if note else name.replace("_", " ")
+
+
+def _share(pixels: np.ndarray, known: np.ndarray | np.bool) -> float:
+    """Share of the known pixels; 0 if there are none."""
+    known = np.broadcast_to(known, pixels.shape)
+    return pixels[known].mean() if known.any() else 0.0
+
+
+def _cover(picture: Image.Image, mask: np.ndarray) -> Image.Image:
+    """The picture with a grey veil over a mask [W, H]."""
+    covered = picture.copy()
+    covered.paste(IGNORED_COLOUR, mask=tile(mask, max(picture.size)).convert("L").point(lambda level: level * 0.7))
+    return covered
 
 
 def _draw_classes(picture: Image.Image, labels: np.ndarray, num_classes: int, colours: Sequence[Colour]) -> Image.Image:

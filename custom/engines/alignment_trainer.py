@@ -12,6 +12,7 @@ from torch.nn.functional import mse_loss
 from torch.optim import Optimizer
 
 from custom.engines.batches import fire_iteration_events, stack_images
+from custom.ignored_labels import decided_cells, mean_loss
 from custom.losses import ConsistencyWeight
 from custom.networks import LabelCodec
 
@@ -19,12 +20,20 @@ __all__ = ["AlignmentEvaluator", "AlignmentTrainer", "alignment_losses"]
 
 
 def alignment_losses(
-    image_latent: Tensor, mask_latent: Tensor, target: Tensor, weight: float, supervised_weight: float = 1.0
+    image_latent: Tensor,
+    mask_latent: Tensor,
+    target: Tensor,
+    weight: float,
+    supervised_weight: float = 1.0,
+    labels: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Latent distances of both branches (paper Eqs. 3 to 7; mean over elements as in the release).
 
     L_v = MSE(z_v^l, z_g) + w MSE(z_v^u, sg[z_r^u]) and L_r likewise: each branch's gradient equals that of the paper's
     symmetric Eq. 6.
+
+    Cells of z_g that hold ignored pixels are left out of the supervised terms. The label image shows background at
+    these pixels; other cells know of it only as far as the first stage's encoder looks beyond a cell.
 
     Args:
         image_latent: z_v, [B_l + B_u, C, h, w], labelled rows first.
@@ -32,15 +41,17 @@ def alignment_losses(
         target: z_g, latent of the label image, [B_l, C, h, w].
         weight: w, weight of the unlabelled rows.
         supervised_weight: weight of the labelled rows; 0 leaves their loss out, for ablations.
+        labels: the labels of which `target` is the latent, [B_l, 1, H, W]; None if they have no ignored pixel.
 
     Returns:
         L_v + L_r and its terms.
     """
     labelled = len(target)
-    z_v, z_r = image_latent.float(), mask_latent.float()
+    z_v, z_r, z_g = image_latent.float(), mask_latent.float(), target.float()
+    cells = torch.tensor(True) if labels is None else decided_cells(labels, z_g.shape[-2:])
     terms = {
-        "supervised_image_branch": mse_loss(z_v[:labelled], target.float()),
-        "supervised_mask_branch": mse_loss(z_r[:labelled], target.float()),
+        "supervised_image_branch": mean_loss(mse_loss, z_v[:labelled], z_g, cells),
+        "supervised_mask_branch": mean_loss(mse_loss, z_r[:labelled], z_g, cells),
     }
     loss = supervised_weight * (terms["supervised_image_branch"] + terms["supervised_mask_branch"])
     if len(z_v) > labelled:
@@ -94,7 +105,7 @@ class AlignmentTrainer(SupervisedTrainer):
             latents = engine.network.encode_images(images)
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         loss, terms = alignment_losses(
-            latents.image_branch, latents.mask_branch, target, weight, engine.supervised_weight
+            latents.image_branch, latents.mask_branch, target, weight, engine.supervised_weight, labels
         )
         engine.fire_event(IterationEvents.LOSS_COMPLETED)
         loss.backward()
@@ -106,6 +117,8 @@ class AlignmentTrainer(SupervisedTrainer):
 
 class AlignmentEvaluator(SupervisedEvaluator):
     """Mean squared latent distance of both branches to the label's latent: the criterion that selects the stage's best.
+
+    Cells with ignored pixels are left out, as in training.
 
     Args:
         label_codec: the codec of the validation target; None for the network's own. The released code encodes
@@ -122,11 +135,13 @@ class AlignmentEvaluator(SupervisedEvaluator):
         """Distances of one batch {"image", "label"}, under "image_branch", "mask_branch" and "distance" (their sum)."""
         device, network = engine.state.device, engine.network.eval()
         codec = engine.label_codec or network.label_codec
-        target = network.first_stage.encode(codec.encode(batchdata["label"].to(device))).mean
+        labels = batchdata["label"].to(device)
+        target = network.first_stage.encode(codec.encode(labels)).mean
+        cells = decided_cells(labels, target.shape[-2:])
         latents = network.encode_images(batchdata["image"].to(device))
         distances = {
-            "image_branch": mse_loss(latents.image_branch, target).item(),
-            "mask_branch": mse_loss(latents.mask_branch, target).item(),
+            "image_branch": mean_loss(mse_loss, latents.image_branch, target, cells).item(),
+            "mask_branch": mean_loss(mse_loss, latents.mask_branch, target, cells).item(),
         }
         engine.state.output = distances | {"distance": sum(distances.values())}
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import l1_loss, mse_loss
 
 from custom.engines.batches import fire_iteration_events, stack_images
+from custom.ignored_labels import decided, mean_loss
 from custom.networks import LabelCodec
 
 __all__ = ["AutoencoderEvaluator", "AutoencoderTrainer"]
@@ -19,6 +20,7 @@ __all__ = ["AutoencoderEvaluator", "AutoencoderTrainer"]
 class AutoencoderTrainer(SupervisedTrainer):
     """Trains a diffusers `AutoencoderKL` on images and label images: L1 reconstruction plus a small KL term.
 
+    Ignored pixels of label images are left out of the reconstruction loss; the encoder sees background there.
     This is not part of SemiGDA, which takes Stable Diffusion's autoencoder; results with such a first stage say so.
 
     Args:
@@ -39,6 +41,7 @@ class AutoencoderTrainer(SupervisedTrainer):
         """One step on the images, labelled and unlabelled, and the label images of a batch."""
         images, labels = stack_images(batchdata, engine.state.device)
         inputs = torch.cat([2 * images - 1, engine.label_codec.encode(labels)])
+        counted = decided(torch.cat([torch.zeros_like(images[:, :1]), labels]))
         engine.network.train()
         engine.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=engine.autocast):
@@ -46,7 +49,7 @@ class AutoencoderTrainer(SupervisedTrainer):
             reconstruction = engine.network.decode(posterior.sample()).sample
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         terms = {
-            "reconstruction": l1_loss(reconstruction.float(), inputs),
+            "reconstruction": mean_loss(l1_loss, reconstruction.float(), inputs, counted),
             "kl": posterior.kl().mean() / posterior.mean[0].numel(),
         }
         loss = terms["reconstruction"] + engine.kl_weight * terms["kl"]
@@ -58,7 +61,7 @@ class AutoencoderTrainer(SupervisedTrainer):
 
 
 class AutoencoderEvaluator(SupervisedEvaluator):
-    """Reconstruction error of images and label images, and the Dice of labels that went through the autoencoder."""
+    """Reconstruction error of images and label images, and the share of labels that the autoencoder changes."""
 
     def __init__(self, *, num_classes: int = 2, **kwargs: Any) -> None:
         super().__init__(decollate=False, **kwargs)
@@ -66,7 +69,10 @@ class AutoencoderEvaluator(SupervisedEvaluator):
 
     @torch.no_grad()
     def _iteration(self, engine: AutoencoderEvaluator, batchdata: dict) -> dict:
-        """Output "psnr" of images (range 1) in dB, "label_error" (share of wrong pixels) and "error" (mean squared)."""
+        """Output "psnr" of images (range 1) in dB, "label_error" (share of wrong pixels) and "error" (mean squared).
+
+        Ignored pixels of labels are in neither of them.
+        """
         network, device = engine.network.eval(), engine.state.device
         images, labels = batchdata["image"].to(device), batchdata["label"].to(device)
 
@@ -76,11 +82,12 @@ class AutoencoderEvaluator(SupervisedEvaluator):
         image_error = mse_loss(((reconstruct(2 * images - 1) + 1) / 2).clamp(0, 1), images)
         label_images = engine.label_codec.encode(labels)
         painted = reconstruct(label_images)
-        wrong = engine.label_codec.harden(engine.label_codec.decode(painted)) != labels
+        known = decided(labels)
+        wrong = known & (engine.label_codec.harden(engine.label_codec.decode(painted)) != labels)
         engine.state.output = {
             "psnr": (-10 * torch.log10(image_error)).item(),
-            "label_error": wrong.float().mean().item(),
-            "error": (4 * image_error + mse_loss(painted, label_images)).item(),
+            "label_error": (wrong.sum() / known.sum().clamp(min=1)).item(),
+            "error": (4 * image_error + mean_loss(mse_loss, painted, label_images, known)).item(),
         }
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)

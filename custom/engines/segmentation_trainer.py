@@ -41,8 +41,8 @@ class SegmentationTrainer(SupervisedTrainer):
             Eqs. 12 to 14 keep them: 1).
         amp: bfloat16 autocast; the decoder's last layers and all losses stay in float32.
         channels_last: keep images and network in channels-last memory order.
-        kwargs: arguments of MONAI's `SupervisedTrainer`; `loss_function(soft_labels, target)` is the Dice loss and
-            batches are those of `PairedLoader`.
+        kwargs: arguments of MONAI's `SupervisedTrainer`; `loss_function(soft_labels, target)` is the Dice loss, which
+            leaves pixels labelled `IGNORED_LABEL` out, and batches are those of `PairedLoader`.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class SegmentationTrainer(SupervisedTrainer):
             terms["pseudo_label_foreground"] = ((pseudo_v > 0).float().mean() + (pseudo_r > 0).float().mean()) / 2
         if engine.latent_weight > 0:
             target = network.encode_labels(y)
-            latent_loss, _ = alignment_losses(latents.image_branch, latents.mask_branch, target, weight)
+            latent_loss, _ = alignment_losses(latents.image_branch, latents.mask_branch, target, weight, labels=y)
             terms["latent"] = latent_loss
             loss = loss + engine.latent_weight * latent_loss
         engine.fire_event(IterationEvents.LOSS_COMPLETED)

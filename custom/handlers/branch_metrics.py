@@ -9,6 +9,7 @@ from monai.metrics import DiceMetric, MeanIoU
 from monai.networks import one_hot
 from torch import Tensor
 
+from custom.ignored_labels import clear_ignored
 from custom.metrics import HausdorffDistance95Metric
 from custom.networks import LabelCodec
 
@@ -18,16 +19,21 @@ __all__ = ["branch_metrics", "hard_one_hot"]
 def hard_one_hot(branch: int, num_classes: int) -> Callable[[list[dict]], tuple[list[Tensor], list[Tensor]]]:
     """An Ignite output transform: soft labels of one branch and the truth as one-hot [K, W, H] lists.
 
+    Both have background where the truth is `IGNORED_LABEL`, so these pixels count neither as hit nor as error.
+
     Args:
         branch: channel of "pred", [branches, W, H] soft labels in [0, K - 1].
         num_classes: K, with the background.
     """
 
     def transform(output: list[dict]) -> tuple[list[Tensor], list[Tensor]]:
-        predictions = [
-            one_hot(LabelCodec.harden(item["pred"][branch : branch + 1]), num_classes, dim=0) for item in output
-        ]
-        return predictions, [one_hot(item["label"], num_classes, dim=0) for item in output]
+        truths = [item["label"] for item in output]
+        predictions = [LabelCodec.harden(item["pred"][branch : branch + 1]) for item in output]
+        return one_hot_lists(predictions, truths), one_hot_lists(truths, truths)
+
+    def one_hot_lists(labels: list[Tensor], truths: list[Tensor]) -> list[Tensor]:
+        cleared = map(clear_ignored, labels, truths)
+        return [one_hot(each, num_classes, dim=0) for each in cleared]
 
     return transform
 

@@ -25,6 +25,7 @@ from PIL import Image
 from custom.data.pictures import case_panel, sheet, tile
 from custom.errors import InputError
 from custom.files import short_names, write_whole
+from custom.ignored_labels import clear_ignored, decided
 from custom.metrics.bootstrap import bootstrap_interval
 from custom.metrics.hausdorff import compute_hausdorff_distance_95
 from custom.metrics.release import release_scores
@@ -41,7 +42,8 @@ class EvaluationReport:
 
     Attach it to a MONAI `SupervisedEvaluator` with `decollate=True`, whose output items hold "image" [3, W, H] in
     [0, 1], "label" [1, W, H] with class indices, and "pred" [branches, W, H] with soft ordinal values in [0, K - 1].
-    Batch items may tell the "set" they belong to. Written to `output_dir`, each file whole or not at all:
+    Pixels labelled `IGNORED_LABEL` enter no score. Batch items may tell the "set" they belong to. Written to
+    `output_dir`, each file whole or not at all:
 
     * `per_image.csv`: one line an image, see `score_image` for the columns. Dice, IoU and shares are in [0, 1], HD95
       in pixels; a score that the image does not have is "nan".
@@ -216,7 +218,8 @@ def score_image(
 
     Args:
         predictions: soft ordinal values in [0, K - 1], [branches, W, H].
-        truth: class indices, [W, H].
+        truth: class indices, [W, H]; `IGNORED_LABEL` where the class is undecided. Such pixels are in no score: both
+            sides have background there, and shares are shares of the other pixels (nan if there are none).
         branches: a name for each prediction.
         num_classes: K, with the background.
         empty: rule for HD95, see `compute_hausdorff_distance_95`.
@@ -229,11 +232,14 @@ def score_image(
         script's `release.dice`, `.iou` and `.row_hausdorff` of the first branch, see `custom.metrics.release`.
 
     Raises:
-        InputError: when there is not one name a prediction, or `truth` holds other values than 0..K - 1.
+        InputError: when there is not one name a prediction, or `truth` holds other values than 0..K - 1 and
+            `IGNORED_LABEL`.
     """
     if len(predictions) != len(branches):
         raise InputError(f"'pred' has {len(predictions)} channels but `branches` names {len(branches)}: name each one")
-    labels = LabelCodec.harden(predictions.float()).clamp(max=num_classes - 1)
+    known = decided(truth)
+    labels = clear_ignored(LabelCodec.harden(predictions.float()).clamp(max=num_classes - 1), truth)
+    truth = clear_ignored(truth, truth)
     y_pred, y = _one_hot(labels, num_classes), _one_hot(truth[None], num_classes).expand(len(labels), -1, -1, -1)
     if not y.any(dim=1).all():
         raise InputError(f"the label holds values other than the class indices 0 to {num_classes - 1}")
@@ -252,11 +258,11 @@ def score_image(
             if num_classes > 2:
                 for number, value in enumerate(values[index].tolist(), start=1):
                     scores[f"{branch}.{metric}_class_{number}"] = value
-        scores[f"{branch}.foreground"] = _share(labels[index] > 0)
+        scores[f"{branch}.foreground"] = _share(labels[index][known] > 0)
         scores[f"{branch}.one_side_empty"] = int(one_side_empty[index])
-    scores["truth.foreground"] = _share(truth > 0)
+    scores["truth.foreground"] = _share(truth[known] > 0)
     if len(branches) >= 3:
-        scores["disagreement"] = _share(labels[1] != labels[2])
+        scores["disagreement"] = _share(labels[1][known] != labels[2][known])
     if num_classes == 2:
         release = release_scores(labels[0].T, truth.T)  # from [W, H] to rows of the picture
         scores.update({f"release.{name}": value for name, value in release.items()})

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, interpolate, normalize
 
 from custom.errors import InputError
+from custom.ignored_labels import clear_ignored, decided
 
 __all__ = [
     "anchor_loss",
@@ -26,15 +27,19 @@ __all__ = [
 
 
 def labelled_token_weights(labels: Tensor, num_classes: int, grid: tuple[int, int]) -> Tensor:
-    """The share of each class in the pixels of each token, [B, h * w, K]; they sum to 1 over the classes.
+    """The share of each class in the decided pixels of each token, [B, h * w, K]; they sum to 1 over the classes.
+
+    Of a token without any decided pixel all shares are 0.
 
     Args:
-        labels: class indices, [B, 1, H, W].
+        labels: class indices or `IGNORED_LABEL`, [B, 1, H, W].
         num_classes: K.
         grid: (h, w), arrangement of the tokens.
     """
-    shares = interpolate(one_hot(labels, num_classes), size=grid, mode="area")
-    return shares.flatten(2).transpose(1, 2)
+    classes = clear_ignored(one_hot(clear_ignored(labels, labels), num_classes), labels)
+    shares = interpolate(classes, size=grid, mode="area")
+    known = interpolate(decided(labels).to(shares), size=grid, mode="area")
+    return (shares / known.clamp_min(1e-8)).flatten(2).transpose(1, 2)
 
 
 def unlabelled_token_weights(assignments: Tensor) -> Tensor:
@@ -120,12 +125,12 @@ def semantic_anchors(tokens: Tensor, weights: Tensor, embed: Callable[[Tensor], 
 
 
 def anchor_loss(anchors: Tensor, present: Tensor, centres: Tensor) -> Tensor:
-    """SAC: mean over the classes present of 1 - cos(anchor_c, mu_c).
+    """SAC: mean over the classes present of 1 - cos(anchor_c, mu_c); 0 if there are none.
 
     Args:
         anchors: without gradient, [K, D], see `semantic_anchors`.
-        present: which classes count, [K], bool; at least one.
+        present: which classes count, [K], bool.
         centres: mu, [K, D]; the gradient goes to them alone.
     """
     distances = 1 - cosine_similarity(anchors, centres, dim=-1)
-    return (distances * present).sum() / present.sum()
+    return (distances * present).sum() / present.sum().clamp(min=1)

@@ -6,6 +6,7 @@ from monai.losses import DiceLoss
 from monai.networks import one_hot
 from torch import Tensor, nn
 
+from custom.ignored_labels import clear_ignored
 from custom.networks.label_codec import LabelCodec
 
 __all__ = ["SoftLabelDiceLoss"]
@@ -15,7 +16,8 @@ class SoftLabelDiceLoss(nn.Module):
     """Dice of the foreground memberships, without sigmoid and without squares (release, methods A8).
 
     For every sample and foreground class 1 - (2 sum(p g) + 1e-5) / (sum p + sum g + 1e-5), then the mean. With K = 2
-    the membership is the soft label itself. An empty target gives practically no gradient, as in the release.
+    the membership is the soft label itself. An empty target gives practically no gradient, as in the release. Pixels
+    whose target is `IGNORED_LABEL` are in no sum.
 
     Args:
         num_classes: K, with the background.
@@ -27,8 +29,10 @@ class SoftLabelDiceLoss(nn.Module):
         self.dice = DiceLoss(include_background=True, smooth_nr=1e-5, smooth_dr=1e-5)
 
     def forward(self, soft_labels: Tensor, target: Tensor) -> Tensor:
-        """Soft labels [B, 1, H, W] in [0, K - 1] and target, hard or soft, of the same shape and range -> a scalar."""
-        return self.dice(self._foreground(soft_labels), self._foreground(target))
+        """Soft labels [B, 1, H, W] in [0, K - 1] and target, hard or soft, of the same shape -> a scalar."""
+        return self.dice(
+            clear_ignored(self._foreground(soft_labels), target), self._foreground(clear_ignored(target, target))
+        )
 
     def _foreground(self, labels: Tensor) -> Tensor:
         if self.codec.num_classes == 2:

@@ -12,6 +12,8 @@ from torch.nn.functional import mse_loss
 from torch.optim import Optimizer
 
 from custom.errors import InputError
+from custom.ignored_labels import decided
+from custom.labels import IGNORED_LABEL
 from custom.losses import complementary_loss, confident_pseudo_labels
 from custom.methods.trainer import Batch, MethodTrainer, dice_and_cross_entropy
 from custom.networks.diffrect import Reconstruction
@@ -34,7 +36,9 @@ class DiffRect(MethodTrainer):
     3. Segmenter, after a share `refine_start` of the run: CD(weak unlabelled, pseudo-label of the rectified weak
        pseudo-label), which the rectifier samples from noise.
 
-    Without unlabelled images there remain the supervised parts of 1, and of 2 L_W2G.
+    Without unlabelled images there remain the supervised parts of 1, and of 2 L_W2G. Ignored pixels of labelled images
+    are in no CD and in no calibration. Where the rectifier needs some label there, in the latent of y, it has the weak
+    pseudo-label, as everywhere in unlabelled images.
 
     w is the ramped consistency weight. By default the ramp and `refine_start` go by the share of the run that is over;
     the released code's 30,000 iterations raise the ramp every 150 and begin to rectify after 1000. This is the released
@@ -81,7 +85,14 @@ class DiffRect(MethodTrainer):
         self.calibration = calibration
         self.strong_target = strong_target
         self.rectified_weight = rectified_weight
-        self.label_dice_loss = DiceLoss(to_onehot_y=True, squared_pred=True, batch=True, smooth_nr=1e-5, smooth_dr=1e-5)
+        self.label_dice_loss = DiceLoss(
+            to_onehot_y=True,
+            squared_pred=True,
+            batch=True,
+            smooth_nr=1e-5,
+            smooth_dr=1e-5,
+            ignore_index=IGNORED_LABEL,
+        )
 
     def step(self, batch: Batch, weight: float) -> tuple[Tensor, dict[str, Tensor]]:
         """See `MethodTrainer.step`; the loss is the sum of those of the three updates."""
@@ -124,7 +135,8 @@ class DiffRect(MethodTrainer):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of the second update, from the segmenter's pseudo-labels of both views."""
         labelled, unlabelled = slice(batch.labelled), slice(batch.labelled, None)
-        better = torch.cat([batch.labels, weak_labels[unlabelled]])
+        truth = torch.where(decided(batch.labels), batch.labels, weak_labels[labelled])
+        better = torch.cat([truth, weak_labels[unlabelled]])
         calibration = self._calibration(weak_labels[labelled], batch.labels)
         weak = self._reconstruct(batch.images, weak_labels, better, calibration)
         segmentation = self.loss_function(weak.logits[labelled], batch.labels)

@@ -35,8 +35,8 @@ class ClassDistributionLearning(MethodTrainer):
 
     A subclass names this class before the base method, whose `loss` stays as it is. Each `SCDLUNet` that the base
     method calls on the whole batch has the three losses of the class distributions found in that very call; those of
-    several networks are summed. Labelled tokens are weighted by the labels, unlabelled ones by their own assignments.
-    Labels enter the losses only.
+    several networks are summed. Labelled tokens are weighted by the labels, unlabelled ones by their own assignments;
+    tokens all of whose pixels are ignored are left out. Labels enter the losses only.
 
     No training code is released. The default weights are the defaults of the released module, the paper's are all 1.
 
@@ -106,11 +106,16 @@ class ClassDistributionLearning(MethodTrainer):
     ) -> dict[str, Tensor]:
         labelled = labelled_token_weights(batch.labels, network.num_classes, found.grid)
         unlabelled = unlabelled_token_weights(found.assignments[batch.labelled :])
-        weights = torch.cat([labelled, unlabelled])
+        weights, similarities = torch.cat([labelled, unlabelled]), found.similarities
+        known = weights.any(dim=-1)
+        if not known.any():
+            return dict.fromkeys(self.weights, 0 * similarities.sum())
+        if not known.all():  # else the sums keep their order
+            weights, similarities = weights[known][None], similarities[known][None]
         anchors, present = semantic_anchors(found.tokens[: batch.labelled], labelled, network.distributions.embed)
         return {
-            "proxy_to_embedding": proxy_to_embedding_loss(found.similarities, weights, self.proxy_to_embedding_form),
-            "embedding_to_proxy": embedding_to_proxy_loss(found.similarities, weights),
+            "proxy_to_embedding": proxy_to_embedding_loss(similarities, weights, self.proxy_to_embedding_form),
+            "embedding_to_proxy": embedding_to_proxy_loss(similarities, weights),
             "anchor": anchor_loss(anchors, present, found.centres),
         }
 

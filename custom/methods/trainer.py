@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 import torch
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
-from monai.losses import DiceCELoss
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from custom.engines.batches import fire_iteration_events, stack_images
 from custom.errors import InputError
-from custom.losses import ConsistencyWeight
+from custom.losses import ConsistencyWeight, DecidedDiceCELoss
 
 __all__ = ["Batch", "MethodTrainer", "dice_and_cross_entropy"]
 
@@ -23,7 +22,7 @@ class Batch(NamedTuple):
 
     Attributes:
         images: [B_l + B_u, 3, H, W] in [0, 1].
-        labels: class indices of the labelled rows, [B_l, 1, H, W], float.
+        labels: class indices of the labelled rows, [B_l, 1, H, W], float; `IGNORED_LABEL` where undecided.
         strong_images: the same images after strong changes of colour, of the shape of `images`; None if the data have
             none.
     """
@@ -43,18 +42,17 @@ class Batch(NamedTuple):
         return len(self.images) - len(self.labels)
 
 
-def dice_and_cross_entropy(dice_weight: float = 0.5, cross_entropy_weight: float = 0.5) -> DiceCELoss:
+def dice_and_cross_entropy(dice_weight: float = 0.5, cross_entropy_weight: float = 0.5) -> DecidedDiceCELoss:
     """The supervised loss of SSL4MIS: called with logits [B, K, H, W] and class indices [B, 1, H, W], gives a scalar.
 
     Cross-entropy, and the Dice loss of the softmax over all classes (background too), each class over the whole batch,
-    with squared denominators and 1e-5 for smoothing.
+    with squared denominators and 1e-5 for smoothing; both over decided pixels, see `DecidedDiceCELoss`.
 
     Args:
         dice_weight: weight of the Dice loss.
         cross_entropy_weight: weight of the cross-entropy.
     """
-    return DiceCELoss(
-        to_onehot_y=True,
+    return DecidedDiceCELoss(
         softmax=True,
         squared_pred=True,
         batch=True,
@@ -72,7 +70,8 @@ class MethodTrainer(SupervisedTrainer):
 
     Args:
         consistency_weight: lambda, weight of the unlabelled images over time.
-        loss_function: supervised loss of logits and class indices; None for `dice_and_cross_entropy`.
+        loss_function: supervised loss of logits and class indices, which leaves ignored pixels out; None for
+            `dice_and_cross_entropy`.
         amp: bfloat16 autocast in `forward`; losses stay in float32.
         channels_last: keep images in channels-last memory order.
         kwargs: arguments of MONAI's `SupervisedTrainer`; batches are those of `PairedLoader`, whose images may come

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from custom.errors import InputError
+from custom.ignored_labels import clear_ignored
 
 __all__ = ["LabelCodec"]
 
@@ -40,7 +41,11 @@ class LabelCodec:
         self.signed = value_range == "signed"
 
     def encode(self, labels: Tensor) -> Tensor:
-        """Class indices [B, 1, H, W] -> images [B, 3, H, W] in [-1, 1] (or [0, 1] if unsigned)."""
+        """Class indices [B, 1, H, W] -> images [B, 3, H, W] in [-1, 1] (or [0, 1] if unsigned).
+
+        Ignored pixels look like background: what compares with such an image must leave them out.
+        """
+        labels = clear_ignored(labels, labels)
         grey = labels.to(torch.get_default_dtype() if not labels.is_floating_point() else labels.dtype) / self.top
         if self.signed:
             grey = 2 * grey - 1

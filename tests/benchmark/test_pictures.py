@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
+import torch
 from PIL import Image
 
-from custom.benchmark.pictures import choose_images
+from custom.benchmark import pictures
+from custom.benchmark.pictures import choose_images, draw_pictures
 from custom.benchmark.plot import draw_dice_by_labels
 from custom.benchmark.table import Row
 from tests.benchmark.test_table import result
@@ -55,3 +59,17 @@ def test_images_are_chosen_by_percentiles_of_the_mean_over_methods():
 
 def test_no_image_is_shown_twice():
     assert sorted(choose_images([{"a": 0.5, "b": 0.5, "c": 0.5}])) == ["a", "b", "c"]
+
+
+def test_ignored_pixels_are_outlined_as_no_class(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "read_num_classes", lambda _: 2)
+    drawn = []
+    for undecided in (0, 255):
+        truth = torch.full((20, 20), float(undecided))
+        truth[5:10, 5:10] = 1
+        answer = {"a.png": (torch.zeros(3, 20, 20), truth, torch.zeros(20, 20))}
+        monkeypatch.setattr(pictures, "predict", lambda *_, answer=answer: answer)
+        results = {"method": SimpleNamespace(folder=tmp_path, dice_by_image={"a.png": 0.5})}
+        draw_pictures(results, tmp_path, tmp_path, tmp_path, {}, tmp_path / "sheet.png")
+        drawn.append(np.asarray(Image.open(tmp_path / "sheet.png")))
+    assert np.array_equal(*drawn)

@@ -126,3 +126,19 @@ def test_panel_draws_the_mean_after_the_branches():
     panel = case_panel(image, None, {"mean": left_half(), "image_branch": empty}, size=80)
     image_tile, branch, mean = (np.asarray(panel)[:40, left : left + 80] for left in (0, 88, 176))
     assert np.array_equal(branch, image_tile) and not np.array_equal(mean, image_tile)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_ignored_pixels_are_grey_and_outlined_as_no_class(num_classes):
+    image, nothing = np.zeros((3, 40, 20)), {"mean": np.zeros((40, 20))}
+    undecided = case_panel(image, 255 * left_half(), nothing, num_classes, size=80)
+    empty = case_panel(image, np.zeros((40, 20)), nothing, num_classes, size=80)
+    truth = np.asarray(undecided)[:40, 88:168].astype(int)
+    assert truth[20, 5].tolist() == truth[35, 30].tolist() and 60 < truth[20, 5].mean() < 128
+    assert not truth[:, 45:].any() and np.ptp(truth, axis=2).max() == 0  # no outline has a colour
+    assert np.array_equal(np.asarray(undecided)[:40, 176:], np.asarray(empty)[:40, 176:])
+
+
+def test_a_class_beside_ignored_pixels_keeps_its_outline():
+    truth = left_half() + 255 * np.flip(left_half(), axis=0)
+    assert contains(case_panel(np.zeros((3, 40, 20)), truth, {}, size=80), TRUTH_COLOUR)

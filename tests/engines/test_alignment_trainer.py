@@ -10,6 +10,7 @@ from torch.nn.functional import mse_loss
 
 from custom.engines import AlignmentEvaluator, AlignmentTrainer
 from custom.engines.alignment_trainer import alignment_losses
+from custom.labels import IGNORED_LABEL
 from custom.losses import ConsistencyWeight
 from custom.networks import LabelCodec
 
@@ -236,3 +237,63 @@ def test_validation_may_encode_labels_by_another_codec(network):
     target = network.first_stage.encode(batch["label"].expand(-1, 3, -1, -1)).mean
     expected = mse_loss(network.encode_images(batch["image"]).mask_branch, target).item()
     assert state.output["mask_branch"] == pytest.approx(expected)
+
+
+def with_ignored(batch, *places):
+    """The batch with the label undecided at some places."""
+    batch = copy.deepcopy(batch)
+    for place in places:
+        batch["labelled"]["label"][place] = IGNORED_LABEL
+    return batch
+
+
+def test_cells_with_an_ignored_pixel_get_no_supervision():
+    labels = torch.zeros(1, 1, 8, 8)
+    labels[..., 3, 5] = IGNORED_LABEL  # cell (1, 2) of 4 x 4
+    z_v, z_r, target = (torch.rand(2, 3, 4, 4, requires_grad=True) for _ in range(3))
+    loss, terms = alignment_losses(z_v, z_r, target[:1].detach(), weight=0.0, labels=labels)
+    terms["supervised_image_branch"].backward()
+    gradient = z_v.grad[0].clone()
+    assert not gradient[:, 1, 2].any()
+    gradient[:, 1, 2] = 1
+    assert gradient.all()
+    expected = ((z_v[0] - target[0]) ** 2).sum(dim=0)
+    expected[1, 2] = 0
+    assert terms["supervised_image_branch"].item() == pytest.approx(expected.sum().item() / (3 * 15), rel=1e-5)
+
+
+def test_labels_without_ignored_pixels_change_no_bit_of_the_losses():
+    z_v, z_r, target = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4), torch.rand(1, 3, 4, 4)
+    plain, _ = alignment_losses(z_v, z_r, target, weight=0.5)
+    labelled, _ = alignment_losses(z_v, z_r, target, weight=0.5, labels=torch.zeros(1, 1, 8, 8))
+    assert torch.equal(plain, labelled)
+
+
+def test_training_and_validation_leave_out_the_cells_with_ignored_pixels(network):
+    batch = with_ignored(make_batch(unlabelled=0), (0, 0, slice(0, 7)))
+    by_hand = copy.deepcopy(network).train()
+    output = run(make_trainer(network, [batch]))
+    torch.manual_seed(5)
+    labels = batch["labelled"]["label"].where(batch["labelled"]["label"] != IGNORED_LABEL, torch.tensor(0.0))
+    z_g, latents = by_hand.encode_labels(labels), by_hand.encode_images(batch["labelled"]["image"])
+    squares = (latents.image_branch - z_g) ** 2
+    kept = torch.cat([squares[0, :, 2:].flatten(), squares[1].flatten()])  # cells of 4 pixels: rows 0 to 6 are in two
+    assert output["supervised_image_branch"].item() == pytest.approx(kept.mean().item(), rel=1e-5)
+
+    evaluator = AlignmentEvaluator(device=CPU, val_data_loader=[batch["labelled"]], network=by_hand)
+    evaluator.run()
+    with torch.no_grad():
+        squares = (by_hand.eval().encode_images(batch["labelled"]["image"]).image_branch - z_g) ** 2
+    kept = torch.cat([squares[0, :, 2:].flatten(), squares[1].flatten()])
+    assert evaluator.state.output["image_branch"] == pytest.approx(kept.mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("unlabelled", [0, 2])
+def test_nothing_but_ignored_pixels_leaves_the_consistency_alone(network, unlabelled):
+    batch = with_ignored(make_batch(unlabelled=unlabelled), ...)
+    output = run(make_trainer(network, [batch]))
+    assert output["supervised_image_branch"] == output["supervised_mask_branch"] == 0
+    assert (output["loss"] > 0) is bool(unlabelled)
+    evaluator = AlignmentEvaluator(device=CPU, val_data_loader=[batch["labelled"]], network=network)
+    evaluator.run()
+    assert evaluator.state.output["distance"] == 0

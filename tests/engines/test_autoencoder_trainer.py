@@ -12,6 +12,7 @@ from torch import nn
 
 from custom.engines import AutoencoderEvaluator, AutoencoderTrainer
 from custom.errors import InputError
+from custom.labels import IGNORED_LABEL
 
 CPU = torch.device("cpu")
 
@@ -122,10 +123,11 @@ def test_a_loss_that_is_no_number_stops_the_run(network):
         run(network, make_batch())
 
 
-def evaluate(shift, num_classes=2):
+def evaluate(shift, num_classes=2, ignored_rows=0):
     """Output of one validation batch of grey images; every second column of the labels is the highest class."""
     label = torch.zeros(1, 1, 4, 4)
     label[..., ::2] = num_classes - 1
+    label[:, :, :ignored_rows] = IGNORED_LABEL
     evaluator = AutoencoderEvaluator(
         device=CPU,
         val_data_loader=[{"image": torch.full((1, 3, 4, 4), 0.5), "label": label}],
@@ -151,3 +153,31 @@ def test_label_error_is_the_share_of_pixels_that_change_their_class():
 def test_reconstructed_images_are_compared_within_their_range():
     output = evaluate(shift=4.0)  # 0.5 + 2 is clipped to 1
     assert output["psnr"] == pytest.approx(-10 * math.log10(0.25), abs=1e-3)
+
+
+def test_reconstruction_of_ignored_pixels_is_not_compared(network):
+    batch = make_batch()
+    batch["labelled"]["label"][:, :, 4:] = IGNORED_LABEL
+    by_hand = copy.deepcopy(network).train()
+    ((output,), _) = run(network, batch)
+    torch.manual_seed(5)
+    images = torch.cat([batch["labelled"]["image"], batch["unlabelled"]["image"]])
+    labels = batch["labelled"]["label"].clone()
+    labels[:, :, 4:] = 0  # what the encoder sees
+    inputs = torch.cat([2 * images - 1, (labels - 1).expand(-1, 3, -1, -1)])
+    errors = (by_hand.decode(by_hand.encode(inputs).latent_dist.sample()).sample - inputs).abs()
+    compared = torch.cat([errors[:3].flatten(), errors[3:, :, :4].flatten()])
+    assert output["reconstruction"].item() == pytest.approx(compared.mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("ignored_rows", [1, 3])
+def test_ignored_pixels_count_neither_as_right_nor_as_wrong(ignored_rows):
+    whole, known = evaluate(shift=1.2), evaluate(shift=1.2, ignored_rows=ignored_rows)
+    assert known["label_error"] == whole["label_error"] == 0.5
+    assert known["error"] == pytest.approx(whole["error"])
+
+
+def test_a_label_of_ignored_pixels_alone_has_no_error():
+    output = evaluate(shift=1.2, ignored_rows=4)
+    assert output["label_error"] == 0
+    assert output["error"] == pytest.approx(4 * 10 ** (-output["psnr"] / 10), rel=1e-4)

@@ -13,6 +13,7 @@ from torch.nn.functional import mse_loss
 
 from custom.engines import SegmentationTrainer
 from custom.errors import InputError
+from custom.labels import IGNORED_LABEL
 from custom.losses import ConsistencyWeight, PseudoLabels, SoftLabelDiceLoss
 from custom.networks import BranchOutputs
 from custom.networks.semigda import Latents
@@ -327,3 +328,62 @@ def test_a_supervised_weight_of_0_leaves_the_other_losses():
     (output,) = run(make_trainer(Painter(brightness=0.5), [batch], supervised_weight=0.0))
     consistency = output["consistency_image_branch"] + output["consistency_mask_branch"]
     assert float(output["loss"]) == pytest.approx(float(output["consistency_weight"] * consistency))
+
+
+class PixelPainter(Painter):
+    """A stand-in whose brightness is one parameter for each pixel of the image branch, and of the mask branch."""
+
+    def __init__(self):
+        super().__init__()
+        self.brightness = nn.Parameter(torch.full((2, 1, 1, 16, 16), 0.8))
+
+
+def test_ignored_pixels_give_the_answers_no_gradient():
+    batch = make_batch(unlabelled=0)
+    batch["labelled"]["label"][..., 5, 3:9] = IGNORED_LABEL
+    painter = PixelPainter()
+    run(make_trainer(painter, [batch], learning_rate=0.0))
+    gradient = painter.brightness.grad.clone()
+    assert not gradient[..., 5, 3:9].any()
+    gradient[..., 5, 3:9] = 1
+    assert gradient.all()
+
+
+def test_mixed_images_leave_out_the_ignored_pixels_of_their_labelled_part_alone(monkeypatch):
+    batch = make_batch(1, 1)
+    batch["labelled"]["label"][..., 5, :] = IGNORED_LABEL
+    targets = []
+    trainer = make_trainer(PixelPainter(), [batch], mixing_start=0.0)
+    dice = trainer.loss_function
+    trainer.loss_function = lambda soft, target: targets.append(target) or dice(soft, target)
+    (output,) = run(trainer)
+    assert math.isfinite(output["loss"])
+    for mixed in targets[-2:]:  # labelled outside the rectangle, then inside
+        outside, inside = mixed[:, 0, 5] == IGNORED_LABEL
+        assert torch.equal(outside, ~inside) and outside.any() and inside.any()
+        mixed[:, :, 5] = 0
+        assert mixed.max() == 1
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_nothing_but_ignored_pixels_leaves_the_losses_without_labels(make_sure_network, num_classes):
+    batch = make_batch(num_classes=num_classes)
+    batch["labelled"]["label"].fill_(IGNORED_LABEL)
+    network = make_sure_network(num_classes=num_classes)
+    options = {"num_classes": num_classes, "mixing_start": 0.0, "latent_weight": 1.0}
+    (output,) = run(make_trainer(network, [batch], **options))
+    assert output["supervised_image_branch"] == output["supervised_mask_branch"] == 0
+    assert all(math.isfinite(float(value)) for value in output.values())
+    assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
+
+
+def test_half_of_the_label_is_enough_to_learn_a_tiny_set_by_heart(network):
+    squares = torch.zeros(2, 1, 16, 16)
+    squares[0, :, 2:9, 3:12] = 1
+    squares[1, :, 6:14, 8:15] = 1
+    labels = squares.clone()
+    labels[..., ::2] = IGNORED_LABEL
+    batch = {"labelled": {"image": (0.2 + 0.6 * squares).expand(-1, 3, -1, -1), "label": labels}}
+    outputs = run(make_trainer(network, [batch], max_epochs=40, learning_rate=0.1))
+    assert outputs[-1]["supervised_image_branch"] < 0.3 < outputs[0]["supervised_image_branch"]
+    assert outputs[-1]["supervised_mask_branch"] < 0.3 < outputs[0]["supervised_mask_branch"]

@@ -76,3 +76,20 @@ def test_hard_one_hot_takes_one_branch_apart_into_classes():
     predictions, truths = hard_one_hot(branch=1, num_classes=3)([item([0, 1, 2], [0, 0, 0], [0.2, 1.2, 1.8])])
     assert predictions[0][:, 0].tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
     assert torch.equal(truths[0], predictions[0])
+
+
+@pytest.mark.parametrize("elsewhere", [[0, 0, 0], [1, 1, 1], [0.9, 0, 2.0]])
+def test_ignored_pixels_count_neither_as_hit_nor_as_error(elsewhere):
+    metrics = evaluate([item([255, 0, 1, 255, 1, 255], [elsewhere[0], 0, 1, elsewhere[1], 1, elsewhere[2]])])
+    assert (metrics["dice/mean"], metrics["iou/mean"], metrics["hd95/mean"]) == (1, 1, 0)
+
+
+def test_errors_beside_ignored_pixels_still_count():
+    metrics = evaluate([item([255, 0, 1, 1], [1, 1, 1, 0])])
+    assert metrics["dice/mean"] == 0.5
+    assert metrics["iou/mean"] == pytest.approx(1 / 3)
+
+
+def test_labels_that_are_no_class_are_still_refused():
+    with pytest.raises(RuntimeError):
+        evaluate([item([0, 254], [0, 1])])

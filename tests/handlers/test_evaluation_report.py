@@ -127,6 +127,54 @@ def test_released_distance_compares_rows_of_the_picture_not_columns():
     assert score_image(truth.roll(2, dims=1)[None], truth)["release.row_hausdorff"] == 0
 
 
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_what_is_predicted_at_ignored_pixels_changes_no_score(num_classes):
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.randint(num_classes, (12, 9), generator=generator).float()
+    truth[:, :4] = 255
+    predictions = (num_classes - 1) * torch.rand(3, 12, 9, generator=generator)
+    others = predictions.clone()
+    others[..., :4] = num_classes - 1 - others[..., :4]
+    scores = score_image(predictions, truth, BRANCHES, num_classes)
+    assert scores == score_image(others, truth, BRANCHES, num_classes)
+    assert 0 < scores["mean.dice"] < 1 and scores["disagreement"] > 0
+
+
+def test_right_on_all_decided_pixels_is_perfect():
+    truth = block(2, 4)
+    truth[4:8] = 255  # half of the block, and as much beside it
+    scores = score_image((block(2, 2) + block(7, 1))[None], truth)
+    assert (scores["mean.dice"], scores["mean.iou"], scores["mean.hd95"]) == (1, 1, 0)
+    assert scores["release.iou"] == 1 and scores["mean.one_side_empty"] == 0
+
+
+def test_shares_are_shares_of_the_decided_pixels():
+    truth = block(0, 3) + block(6, 6, 255.0)
+    scores = score_image(torch.stack([block(0, 12), block(0, 2), block(1, 9)]), truth, BRANCHES)
+    assert scores["truth.foreground"] == pytest.approx(3 / 6)
+    assert scores["mean.foreground"] == 1
+    assert scores["disagreement"] == pytest.approx(5 / 6)  # columns 0 and 2 to 5
+
+
+def test_an_image_without_decided_pixels_has_no_shares():
+    scores = score_image(block(0, 3)[None], block(0, 12, 255.0))
+    assert math.isnan(scores["mean.foreground"]) and math.isnan(scores["truth.foreground"])
+
+
+def test_a_report_on_ignored_pixels_is_written_with_all_its_files(tmp_path):
+    cases = [(shifted(shift)[0], block(2, 4) + block(8, 4, 255.0)) for shift in (0, 1)]
+    report = evaluate(tmp_path, [*cases, (shifted(0)[0], block(0, 12, 255.0))])
+    assert [row["mean.dice"] for row in report.rows] == [1, 0.75, 1]
+    assert report.summary["truth"]["foreground"]["images"] == 2
+    assert {file.name for file in (tmp_path / "report").iterdir()} == {"per_image.csv", "summary.json", "cases.png"}
+
+
+@pytest.mark.parametrize("value", [2.0, 254.0, 256.0, -1.0, 0.5])
+def test_values_that_are_neither_class_nor_ignored_are_refused(value):
+    with pytest.raises(InputError, match="values other than the class indices 0 to 1"):
+        score_image(block(0, 3)[None], block(0, 3) + block(5, 1, value) + block(7, 2, 255.0))
+
+
 def test_multi_class_scores_average_over_foreground_classes():
     truth = block(0, 4) + block(4, 4, 2.0)
     prediction = block(0, 4) + block(4, 2, 2.0)  # class 1 right, half of class 2
@@ -147,7 +195,7 @@ def test_excluded_class_does_not_spoil_the_mean_over_classes():
 def test_label_that_is_not_a_class_index_is_refused(tmp_path):
     (predictions, truth) = shifted(0)
     with pytest.raises(InputError, match=r"7\.png: the label holds values other than the class indices 0 to 1"):
-        evaluate(tmp_path, [(predictions, truth * 255)], names=["7.png"])
+        evaluate(tmp_path, [(predictions, truth * 254)], names=["7.png"])
 
 
 def test_unnamed_branch_is_refused():

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from monai.networks import one_hot
+from torch.nn.functional import interpolate
 
 from custom.errors import InputError
 from custom.losses.class_distribution_losses import (
@@ -138,3 +140,22 @@ def test_sac_moves_the_centres_of_present_classes_alone():
     anchor_loss(anchors, torch.tensor([True, False]), centres).backward()
     assert centres.grad[0].abs().sum() > 0
     assert centres.grad[1].tolist() == [0, 0]
+
+
+def test_labelled_weights_are_shares_of_the_decided_pixels():
+    labels = torch.tensor([[[[0.0, 1.0, 255.0, 255.0], [1.0, 255.0, 255.0, 255.0]]]])
+    weights = labelled_token_weights(labels, 2, (1, 2))
+    torch.testing.assert_close(weights, torch.tensor([[[1 / 3, 2 / 3], [0.0, 0.0]]]))
+
+
+def test_labelled_weights_without_ignored_pixels_are_area_means_to_the_last_bit():
+    labels = torch.randint(3, (2, 1, 7, 5), generator=torch.Generator().manual_seed(0)).float()
+    expected = interpolate(one_hot(labels, 3), size=(3, 2), mode="area").flatten(2).transpose(1, 2)
+    assert torch.equal(labelled_token_weights(labels, 3, (3, 2)), expected)
+
+
+def test_no_class_present_has_no_anchor_to_hold_to():
+    centres = torch.rand(2, 3, requires_grad=True)
+    loss = anchor_loss(torch.zeros(2, 3), torch.zeros(2, dtype=torch.bool), centres)
+    loss.backward()
+    assert loss == 0 and not centres.grad.any()

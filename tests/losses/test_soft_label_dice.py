@@ -4,6 +4,7 @@ import pytest
 import torch
 from monai.losses import DiceLoss
 
+from custom.labels import IGNORED_LABEL
 from custom.losses import SoftLabelDiceLoss
 
 EPSILON = 1e-5
@@ -78,3 +79,31 @@ def test_loss_of_ordinal_values_never_falls_below_zero():
     loss = SoftLabelDiceLoss(3)(image(1.8), image(2.0))  # Dice on the plain values would be 1 - 7.2 / 3.8 = -0.895
     expected = (one_minus_dice(overlap=0, total=0.2) + one_minus_dice(overlap=0.8, total=1.8)) / 2
     assert loss.item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_ignored_pixels_change_nothing_and_get_no_gradient(num_classes):
+    target = torch.randint(num_classes, (2, 1, 6, 6), generator=torch.Generator().manual_seed(0)).float()
+    target[0, :, :2], target[1, :, :, 3] = IGNORED_LABEL, IGNORED_LABEL
+    ignored = target == IGNORED_LABEL
+    first = ((num_classes - 1) * torch.rand(2, 1, 6, 6)).requires_grad_()
+    second = torch.where(ignored, 1 - first.detach(), first.detach()).requires_grad_()
+    losses = [SoftLabelDiceLoss(num_classes)(prediction, target) for prediction in (first, second)]
+    sum(losses).backward()
+    assert torch.equal(*losses) and torch.equal(first.grad, second.grad)
+    assert not first.grad[ignored].any() and first.grad[~ignored].any()
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_ignored_pixels_are_in_no_sum(num_classes):
+    known = SoftLabelDiceLoss(num_classes)(image(0.2, 1.0), image(0.0, 1.0))
+    more = SoftLabelDiceLoss(num_classes)(image(0.2, 0.9, 1.0, 0.3), image(0.0, 255.0, 1.0, 255.0))
+    assert torch.equal(known, more)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_nothing_but_ignored_pixels_costs_nothing(num_classes):
+    prediction = image(0.2, 0.7).requires_grad_()
+    loss = SoftLabelDiceLoss(num_classes)(prediction, image(255.0, 255.0))
+    loss.backward()
+    assert loss == 0 and not prediction.grad.any()

@@ -12,6 +12,7 @@ from monai.transforms import Compose
 from custom.checkpoints import load_checkpoint
 from custom.data.phantom import write_phantom_dataset
 from custom.errors import InputError
+from custom.labels import IGNORED_LABEL
 from custom.losses import ConsistencyWeight
 from custom.methods import DiffRect
 from custom.methods.trainer import Batch
@@ -136,6 +137,19 @@ class TestSegmentationLoss:
 
 
 class TestRectifierLoss:
+    def test_ignored_pixels_are_rectified_to_themselves_and_in_no_calibration(self, monkeypatch):
+        trainer, batch = make_diffrect(), as_batch()
+        batch.labels[:, :, :20] = IGNORED_LABEL
+        seen, reconstruct = [], trainer._reconstruct
+        monkeypatch.setattr(trainer, "_reconstruct", lambda *inputs: seen.append(inputs) or reconstruct(*inputs))
+        weak, strong = pseudo_labels(sure_logits()), pseudo_labels(sure_logits(seed=3))
+        _, terms = trainer.rectifier_loss(batch, weak, strong, 0.1)
+        _, labels, better, calibration = seen[0]
+        assert torch.equal(better[:2, :, :20], labels[:2, :, :20])
+        assert torch.equal(better[:2, :, 20:], batch.labels[:, :, 20:])
+        known = dice_loss(one_hot(weak[:2, :, 20:]), one_hot(batch.labels[:, :, 20:]))
+        assert calibration.item() == terms["calibration"].item() == pytest.approx(999 * known.item(), rel=1e-4)
+
     def parts(self, trainer, batch, weight, num_classes=2, strong_target="rectified"):
         """The loss of the trainer and the expected one, with the same random numbers."""
         weak_labels, strong_labels = (pseudo_labels(sure_logits(4, num_classes, seed)) for seed in (4, 5))

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 from custom.errors import InputError
+from custom.labels import IGNORED_LABEL
 from custom.methods import (
     ClassDistributionLearning,
     CrossPseudoSupervision,
@@ -109,6 +111,23 @@ def test_loss_is_the_supervised_loss_and_the_three_weighted_terms(num_classes, u
     p2e, e2p, anchor = (expected[name] for name in TERMS)
     assert terms["supervised"].item() == pytest.approx(supervised, rel=1e-4)
     assert loss.item() == pytest.approx(supervised + p2e + 0.1 * e2p + 0.1 * anchor, rel=1e-4)
+
+
+@pytest.mark.parametrize("form", ["class", "token"])
+def test_tokens_of_ignored_pixels_alone_are_left_out(form):
+    network = make_scdl_unet().eval()
+    batch = random_batch(labelled=2, unlabelled=1)
+    batch.labels[:, :, :16] = IGNORED_LABEL  # the first row of two tokens in each labelled image
+    trainer = trainer_at(0.5, SupervisedWithSCDL, network, proxy_to_embedding_form=form)
+    _, found = network.logits_with_distributions(batch.images)
+    spoilt = {name: getattr(found, name).clone() for name in ("similarities", "assignments", "tokens")}
+    for values in spoilt.values():
+        values[:2, :2] = 7
+    terms = trainer._distribution_losses(network, found, batch)
+    others = trainer._distribution_losses(network, replace(found, **spoilt), batch)
+    assert all(torch.equal(terms[name], others[name]) for name in TERMS)
+    gradient = torch.autograd.grad(terms["proxy_to_embedding"] + terms["embedding_to_proxy"], found.similarities)[0]
+    assert not gradient[:2, :2].any() and gradient[:2, 2:].all() and gradient[2].all()
 
 
 def test_weights_and_form_are_options():

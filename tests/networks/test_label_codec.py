@@ -37,6 +37,11 @@ def test_the_releases_range_is_zero_to_one():
     assert LabelCodec(3, value_range="unsigned").encode(every_class(3))[0, 0, 0].tolist() == [0.0, 0.5, 1.0]
 
 
+def test_ignored_pixels_look_like_background():
+    labels = torch.tensor([[[[0.0, 255.0, 2.0]]]])
+    assert LabelCodec(3).encode(labels)[0, 0, 0].tolist() == [-1.0, -1.0, 1.0]
+
+
 @pytest.mark.parametrize("divisor", ["K-1", "K"])
 @pytest.mark.parametrize("num_classes", CLASSES)
 def test_decoding_undoes_encoding(num_classes, divisor):

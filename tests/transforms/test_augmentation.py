@@ -63,6 +63,19 @@ class TestRandShiftScaleRotated:
         assert changed.dtype == torch.float32
         assert set(changed.unique().tolist()) == {0, 1, 2, 3}
 
+    @pytest.mark.parametrize("padding_mode", ["reflection", "border", "zeros"])
+    def test_ignored_pixels_stay_ignored_and_mix_with_no_class(self, padding_mode):
+        label = torch.tensor([0.0, 255.0, 1.0, 255.0]).repeat(20, 5)[None]
+        spatial = [
+            RandFlipd(["image", "label"], prob=0.5),
+            RandRotate90d(["image", "label"], prob=0.5),
+            RandShiftScaleRotated(["image", "label"], prob=1.0, padding_mode=padding_mode),
+            Resized(["image", "label"], spatial_size=[13, 17], mode=["bilinear", "nearest"]),
+        ]
+        transform = Compose(spatial).set_random_state(0)
+        found = [transform({"image": torch.rand(3, 20, 20), "label": label})["label"].unique() for _ in range(10)]
+        assert all(values.tolist() == [0, 1, 255] for values in found)
+
     def test_leaves_no_empty_border(self):
         transform = RandShiftScaleRotated("image", prob=1.0).set_random_state(0)
         assert torch.allclose(torch.as_tensor(transform({"image": torch.ones(3, 16, 12)})["image"]), torch.ones(1))

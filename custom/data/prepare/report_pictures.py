@@ -10,6 +10,7 @@ from PIL import Image
 
 from custom.data.pictures import CLASS_COLOURS, captioned_row, draw_contour, sheet
 from custom.data.prepare.writing import Written
+from custom.labels import IGNORED_LABEL
 from custom.transforms.loading import image_to_rgb, open_as
 
 __all__ = ["draw_examples"]
@@ -48,6 +49,6 @@ def _tile(folder: Path, item: Written) -> Image.Image:
         return tile
     with Image.open(folder / item.label) as mask:
         labels = np.asarray(mask.resize(size, Image.Resampling.NEAREST)).T  # [W, H], as the outlines expect
-    for index in range(1, int(labels.max()) + 1):
+    for index in np.setdiff1d(labels, (0, IGNORED_LABEL)):
         tile = draw_contour(tile, labels == index, CLASS_COLOURS[(index - 1) % len(CLASS_COLOURS)], width=1.4)
     return tile

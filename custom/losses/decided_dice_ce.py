@@ -1,0 +1,33 @@
+"""Dice and cross-entropy over the pixels whose class is decided."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monai.losses import DiceCELoss
+from torch import Tensor
+
+from custom.ignored_labels import decided
+from custom.labels import IGNORED_LABEL
+
+__all__ = ["DecidedDiceCELoss"]
+
+
+class DecidedDiceCELoss(DiceCELoss):
+    """MONAI's `DiceCELoss` of class indices; pixels labelled `IGNORED_LABEL` are in no sum and get no gradient.
+
+    The mean of the cross-entropy goes over the decided pixels; it is 0 where there are none.
+
+    Args:
+        kwargs: arguments of `DiceCELoss`; `to_onehot_y` is always on.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(to_onehot_y=True, **kwargs)
+        # Both losses know how to ignore a label, MONAI's wrapper alone does not pass it on.
+        self.dice.ignore_index = IGNORED_LABEL
+        self.cross_entropy.ignore_index = IGNORED_LABEL
+
+    def ce(self, input: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy of logits [B, K, H, W] and class indices [B, 1, H, W]."""
+        return super().ce(input, target) if decided(target).any() else 0 * input.sum()
