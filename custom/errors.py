@@ -14,7 +14,17 @@ SECONDS_FOR_THE_FIRST_PROCESS = 3.0  # to say what is wrong, before the others e
 
 
 class InputError(ValueError):
-    """Something given from outside is wrong: the message names the file or key and the mend, in one line."""
+    """Something given from outside is wrong: the message names the file or key and the fix, in one line.
+
+    Characters that do not print, such as a line break in the name of a file, are shown as escapes.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__("".join(map(_printable, str(message))))
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
 def find_input_error(error: BaseException | None) -> InputError | None:
