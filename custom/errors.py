@@ -7,7 +7,7 @@ import sys
 import time
 from types import TracebackType
 
-__all__ = ["InputError", "find_input_error", "show_input_errors_in_one_line"]
+__all__ = ["InputError", "find_input_error", "one_line", "show_input_errors_in_one_line"]
 
 
 SECONDS_FOR_THE_FIRST_PROCESS = 3.0  # to say what is wrong, before the others end
@@ -20,11 +20,12 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: object = "") -> None:
-        super().__init__("".join(map(_printable, str(message))))
+        super().__init__(one_line(str(message)))
 
 
-def _printable(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode()
+def one_line(text: str) -> str:
+    """`text` with escapes for the characters that do not print, such as a line break in the name of a file."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def find_input_error(error: BaseException | None) -> InputError | None:

@@ -103,7 +103,7 @@ def unread_format(path: str | os.PathLike[str]) -> UnreadFormat | None:
 
 
 def describe_unread(paths: Iterable[Path], annotations: bool = True) -> str:
-    """How many of the files are of formats that are not read and how to convert them, in a line; "" if there are none.
+    """Which of the files are of formats that are not read and how to convert them, in a line; "" if there are none.
 
     Args:
         paths: the files.
@@ -115,8 +115,7 @@ def describe_unread(paths: Iterable[Path], annotations: bool = True) -> str:
         if unread and (annotations or not unread.annotation):
             by_format[unread].append(path.name)
     return "; ".join(
-        f"{len(names)} {unread.title}{'' if len(names) == 1 else ' files'} ({names[0]}{', ...' if names[1:] else ''}): "
-        f"{unread.remedy}"
+        f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''} ({unread.title}): {unread.remedy}"
         for unread, names in by_format.items()
     )
 

@@ -63,12 +63,13 @@ def list_files(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> list[P
 
 
 def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """`os.walk` in order, without hidden and system entries; links are followed, each folder once.
+    """`os.walk` in order, without hidden and system entries; links are followed, each folder once and never upwards.
 
     Raises:
         InputError: a folder cannot be read.
     """
-    seen = set()
+    root = os.path.realpath(folder)
+    seen = {str(parent) for parent in Path(root).parents}
     for place, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
         real = os.path.realpath(place)
         if real in seen:

@@ -26,7 +26,7 @@ from custom.data.prepare.sources import SOURCES
 from custom.data.prepare.splits import Entry, assign_splits, join_groups
 from custom.data.prepare.subsets import labelled_subsets, labelling_order
 from custom.data.prepare.writing import WritingPlan, Written, write_records
-from custom.errors import InputError
+from custom.errors import InputError, one_line
 
 __all__ = ["Prepared", "prepare_dataset"]
 
@@ -129,7 +129,7 @@ def _prepare(
         options.seed,
         audit,
     )
-    report.warnings = _warnings(found, inspection, splits, audit, options)
+    report.warnings = list(map(one_line, _warnings(found, inspection, splits, audit, options)))
     content = datalist_content(
         source,
         " ".join([source.title + ".", *found.notes]),
@@ -142,7 +142,7 @@ def _prepare(
     )
     _write_json(place.prepared / "datalist.json", content)
     report.pictures = _draw_pictures(place.prepared, report)
-    (place.prepared / "report.md").write_text(report.markdown(), encoding="utf-8")
+    (place.prepared / "report.md").write_text(report.markdown(), encoding="utf-8", errors="backslashreplace")
     return list(report.warnings)
 
 

@@ -113,7 +113,7 @@ def _no_pair(sources: Sequence[OpenedSource]) -> InputError:
 
 def _nothing_fits(request: Request, parts: Sequence[_Part], found: Found) -> InputError:
     """No image has a mask: show one image and one mask beside each other, or the files that are not read."""
-    counts = f"{len(found.records)} images and no mask for any of them"
+    counts = f"{len(found.records) or 'no'} images and no mask for any of them"
     unread = describe_unread(path for part in parts for path in part.other_files)
     if found.records and found.masks_without_image:
         counts += (
