@@ -103,7 +103,7 @@ def read_num_classes(datalist: str | os.PathLike) -> int:
 
 
 def _require_files(dataset_dir: Path) -> None:
-    if not dataset_dir.is_dir():
+    if not os.path.isdir(dataset_dir):
         raise InputError(f"dataset_dir {dataset_dir} is not a folder; give the folder the datalist's paths start from")
     try:
         empty = not any(dataset_dir.iterdir())

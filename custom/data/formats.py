@@ -123,7 +123,7 @@ def describe_unread(paths: Iterable[Path], annotations: bool = True) -> str:
 def _is_dicom(path: Path) -> bool:
     place, mark = _DICOM_MARK
     suffix = path.suffix[1:]
-    if (suffix and not suffix.isdigit()) or not path.is_file():
+    if (suffix and not suffix.isdigit()) or not os.path.isfile(path):
         return False
     try:
         with path.open("rb") as file:
