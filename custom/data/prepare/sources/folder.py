@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from custom.data.formats import IMAGE_SUFFIXES, describe_unread, unread_format
@@ -28,7 +29,7 @@ _SPLIT_WORDS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Part:
     """A folder of images with the folder of masks beside it, either of which may be missing.
 
@@ -42,15 +43,15 @@ class _Part:
     images: Path | None
     masks: Path | None
 
-    @property
+    @cached_property
     def image_files(self) -> list[Path]:
         return list_files(self.images) if self.images else []
 
-    @property
+    @cached_property
     def mask_files(self) -> list[Path]:
         return list_files(self.masks) if self.masks else []
 
-    @property
+    @cached_property
     def other_files(self) -> list[Path]:
         """Files with other suffixes than images have."""
         everything = [path for folder in (self.images, self.masks) if folder for path in files_in(folder)]
