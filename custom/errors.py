@@ -20,7 +20,10 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: object = "") -> None:
-        super().__init__(one_line(str(message)))
+        text = str(message)
+        # The text of a whole traceback, with which PyTorch raises anew what was raised in a worker of a DataLoader.
+        from_worker = text.startswith("Caught ") and "\nOriginal Traceback" in text
+        super().__init__(text if from_worker else one_line(text))
 
 
 def one_line(text: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from custom.data.leaks import copies, shared_images, shared_masks
 from custom.errors import InputError
 from custom.files import file_digest
 from custom.transforms.loading import image_to_rgb, mask_to_classes, open_as
@@ -41,9 +42,8 @@ def check_dataset(splits: Splits, num_classes: int, show_progress: bool = True, 
     with ThreadPoolExecutor(workers) as pool:
         found = pool.map(partial(_problem, num_classes=num_classes), items)
         bar = tqdm(found, "checking data", len(items), unit="item", disable=None if show_progress else True)
-        problems = [*_shared_images(splits), *filter(None, bar)]
-        if not problems:
-            problems = [*_shared_masks(items), *_copies(splits, pool)]
+        problems = [*shared_images(splits), *filter(None, bar)]
+    problems = problems or [*shared_masks(splits), *copies(splits)]
     if problems:
         others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise InputError(problems[0] + others)
@@ -85,45 +85,3 @@ def _problem(item: dict[str, str], num_classes: int) -> str | None:
         sizes = f"{mask.width}x{mask.height} pixels, its image {item['image']} {image.width}x{image.height}"
         return f"{item['label']} has {sizes}; give both the same size"
     return None
-
-
-def _shared_images(splits: Splits) -> Iterator[str]:
-    """A line for each image, links followed, which is in more than one of training, validation and test."""
-    first_use: dict[str, str] = {}
-    for purpose, image in _purposes(splits):
-        other = first_use.setdefault(os.path.realpath(image), purpose)
-        if other != purpose:
-            yield f"{image} is in {other} and in {purpose}; keep it in one of them"
-
-
-def _copies(splits: Splits, pool: ThreadPoolExecutor) -> Iterator[str]:
-    """A line for each image which is, byte for byte, one of another of training, validation and test."""
-    purposes = list(_purposes(splits))
-    first_use: dict[str, tuple[str, str]] = {}
-    for (purpose, image), digest in zip(purposes, pool.map(file_digest, [path for _, path in purposes]), strict=True):
-        other_purpose, other = first_use.setdefault(digest, (purpose, image))
-        if other_purpose != purpose:
-            yield (
-                f"{image} in {purpose} is byte for byte the same image as {other} in {other_purpose}; remove one of "
-                "them from the datalist"
-            )
-
-
-def _purposes(splits: Splits) -> Iterator[tuple[str, str]]:
-    """What each image is for: training, validation or test."""
-    for split in splits:
-        purpose = "training" if split in ("labelled", "unlabelled") else split
-        yield from ((purpose, item["image"]) for item in splits[split])
-
-
-def _shared_masks(items: Sequence[Mapping[str, str]]) -> Iterator[str]:
-    """A line for each mask, links followed, which is that of two images: at most one can be right."""
-    image_of: dict[str, str] = {}
-    for item in items:
-        if "label" in item:
-            other = image_of.setdefault(os.path.realpath(item["label"]), item["image"])
-            if os.path.realpath(other) != os.path.realpath(item["image"]):
-                yield (
-                    f"{item['label']} is the mask of {other} and of {item['image']}; correct one, or give each its own "
-                    "file"
-                )
