@@ -125,9 +125,7 @@ def test_malformed_datalists_are_read_or_refused_in_one_line(folder, tmp_path):
     for _ in range(CASES):
         file.write_bytes(written(rng))
         outcomes.append(outcome(file, folder))
-    assert (
-        min(map(outcomes.count, ("read", "refused"))) > CASES / 20
-    )  # the cases are neither all sound nor all hopeless
+    assert min(map(outcomes.count, ("read", "refused"))) > 10  # the cases are neither all sound nor all hopeless
 
 
 @pytest.mark.parametrize(

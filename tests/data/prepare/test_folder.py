@@ -91,7 +91,7 @@ def test_where_no_name_fits_an_image_and_a_mask_are_shown(refused, tmp_path):
         mask(tmp_path / "own/masks" / f"mask_of_{number}.png")
     line = refused(tmp_path / "own")
     assert "4 images and no mask for any of them: 4 masks" in line
-    assert "image scan 0.png and mask mask_of_0.png; a mask has the name of its image" in line
+    assert "image images/scan 0.png and mask masks/mask_of_0.png; a mask has the name of its image" in line
 
 
 @pytest.mark.parametrize(

@@ -117,13 +117,20 @@ def _nothing_fits(request: Request, parts: Sequence[_Part], found: Found) -> Inp
     counts = f"{len(found.records) or 'no'} images and no mask for any of them"
     unread = describe_unread(path for part in parts for path in part.other_files)
     if found.records and found.masks_without_image:
+        image, mask = (_place(path, parts) for path in (found.records[0].image, found.masks_without_image[0]))
         counts += (
-            f": {len(found.masks_without_image)} masks, but no name fits, such as image {found.records[0].image.name} "
-            f"and mask {found.masks_without_image[0].name}; {READ_NAMES}"
+            f": {len(found.masks_without_image)} masks, but no name fits, such as image {image} and mask {mask}; "
+            f"{READ_NAMES}"
         )
     elif not unread:
         counts += "; give at least one mask the name of its image"
     return InputError(f"{request.sources[0].given}: {counts}{_not_read(unread)}")
+
+
+def _place(path: Path, parts: Sequence[_Part]) -> Path:
+    """`path` relative to its source."""
+    folders = [part.source.folder for part in parts if path.is_relative_to(part.source.folder)]
+    return path.relative_to(folders[0]) if folders else path
 
 
 def _not_read(unread: str) -> str:
