@@ -7,14 +7,28 @@ import sys
 import time
 from types import TracebackType
 
-__all__ = ["InputError", "find_input_error", "show_input_errors_in_one_line"]
+__all__ = ["InputError", "find_input_error", "one_line", "show_input_errors_in_one_line"]
 
 
 SECONDS_FOR_THE_FIRST_PROCESS = 3.0  # to say what is wrong, before the others end
 
 
 class InputError(ValueError):
-    """Something given from outside is wrong: the message names the file or key and the mend, in one line."""
+    """Something given from outside is wrong: the message names the file or key and the fix, in one line.
+
+    Characters that do not print, such as a line break in the name of a file, are shown as escapes.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        text = str(message)
+        # The text of a whole traceback, with which PyTorch raises anew what was raised in a worker of a DataLoader.
+        from_worker = text.startswith("Caught ") and "\nOriginal Traceback" in text
+        super().__init__(text if from_worker else one_line(text))
+
+
+def one_line(text: str) -> str:
+    """`text` with escapes for the characters that do not print, such as a line break in the name of a file."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def find_input_error(error: BaseException | None) -> InputError | None:

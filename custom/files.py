@@ -2,23 +2,69 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import stat
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from custom.errors import InputError
 
-__all__ = ["file_digest", "is_system_file", "require_regular_file", "short_names", "write_whole"]
+__all__ = [
+    "file_digest",
+    "is_system_file",
+    "name_key",
+    "open_file",
+    "require_regular_file",
+    "short_names",
+    "write_whole",
+]
 
 _SYSTEM_NAMES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r"}
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's content, as hexadecimal digits."""
-    with open(path, "rb") as file:
+    """SHA-256 of a file's content, as hexadecimal digits. A file that has not changed is read once.
+
+    Raises:
+        InputError: see `require_regular_file`; or it cannot be read.
+    """
+    require_regular_file(path)
+    status = os.stat(path)
+    return _digest(os.path.realpath(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=1 << 17)
+def _digest(path: str, *_state: int) -> str:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def name_key(name: str) -> str:
+    """What names share that people take for one name: without case, outer spaces and the way accents are composed.
+
+    macOS writes "é" as "e" with an accent (NFD), Windows and Linux as one character (NFC).
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name.strip()).casefold())
+
+
+@contextmanager
+def open_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file that a user named, for reading bytes.
+
+    Raises:
+        InputError: see `require_regular_file`; or it cannot be read.
+    """
+    require_regular_file(path)
+    try:
+        with open(path, "rb") as file:
+            yield file
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}); check its permissions") from error
 
 
 def is_system_file(path: str | os.PathLike[str]) -> bool:

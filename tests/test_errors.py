@@ -92,3 +92,11 @@ def test_all_processes_but_the_first_wait_with_their_message(monkeypatch, capsys
         sys.excepthook(InputError, InputError(f"from {rank}"), None)
     assert waited == [3.0]
     assert capsys.readouterr().err == "error: from 0\nerror: from 1\n"
+
+
+@pytest.mark.parametrize("text", ["a\nb.png", "a\r\x1b[31m.png", "\udcff.png", "\u2028"])
+def test_a_message_is_one_printable_line_whatever_names_it_holds(text):
+    message = str(InputError(f"{text} is wrong"))
+    assert message.isprintable()
+    assert message.endswith(" is wrong")
+    message.encode()

@@ -4,7 +4,7 @@ import socket
 import pytest
 
 from custom.errors import InputError
-from custom.files import is_system_file, require_regular_file
+from custom.files import file_digest, is_system_file, name_key, open_file, require_regular_file
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,40 @@ def test_paths_without_a_file_are_named(path):
 def test_a_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="is a folder"):
         require_regular_file(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("Läsion", "La\u0308sion"), ("A.PNG", "a.png"), (" a ", "a"), ("e\u0301", "\u00c9"), ("ß", "SS")]
+)
+def test_names_that_people_take_for_one_have_one_key(one, other):
+    assert name_key(one) == name_key(other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("a", "b"), ("a b", "ab"), ("é", "e"), ("a_1", "a-1")])
+def test_different_names_have_different_keys(one, other):
+    assert name_key(one) != name_key(other)
+
+
+@pytest.mark.parametrize("reader", [file_digest, lambda path: open_file(path).__enter__()])
+def test_pipes_are_not_opened_for_reading(tmp_path, reader):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe is no regular file"):
+        reader(tmp_path / "pipe")
+
+
+def test_a_file_without_permission_is_named(tmp_path, monkeypatch):
+    (tmp_path / "a").write_bytes(b"")
+
+    def refuse(path, mode):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(InputError, match=r"a cannot be read \(Permission denied\)"), open_file(tmp_path / "a"):
+        pass
+
+
+def test_a_changed_file_has_another_digest(tmp_path):
+    (tmp_path / "a").write_bytes(b"1")
+    before = file_digest(tmp_path / "a")
+    (tmp_path / "a").write_bytes(b"22")
+    assert file_digest(tmp_path / "a") != before

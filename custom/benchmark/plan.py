@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from custom.data import load_datalist
+from custom.data import load_datalist, read_datalist
 from custom.errors import InputError
 
 __all__ = ["BASE_METHOD", "Plan", "Run", "bundle_methods", "make_plan", "split_list"]
@@ -97,7 +96,7 @@ def make_plan(
     _refuse_unknown("--methods", methods, bundle_methods(bundle))
     datalist = Path(datalist).absolute() if datalist else dataset_dir / "datalist.json"
     load_datalist(datalist, dataset_dir, use_unlabelled=False)  # says what is wrong with the file
-    content = json.loads(datalist.read_text(encoding="utf-8"))
+    content = read_datalist(datalist)
     if not content.get("test") or not all(isinstance(item, dict) and item.get("label") for item in content["test"]):
         raise InputError(f'{datalist}: methods are compared on "test"; list images there, each with a "label"')
     known = [*content.get("labelled_subsets", {}), "all"]

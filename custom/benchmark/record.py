@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from custom.benchmark.plan import Plan
-from custom.data import check_dataset, data_fingerprint, load_datalist, read_num_classes
+from custom.data import check_dataset, data_fingerprint, load_datalist, read_datalist, read_num_classes
 from custom.errors import InputError
 from custom.files import write_whole
 
@@ -133,7 +133,7 @@ def describe_data(plan: Plan, settings: Mapping[str, Any], check: bool = True) -
     if check:
         for subset in subsets.values():  # masks outside of them are nobody's business
             check_dataset(subset, num_classes)
-    content = json.loads(plan.datalist.read_text(encoding="utf-8"))
+    content = read_datalist(plan.datalist)
     return {
         "name": str(content.get("name", "")),
         "fingerprint": data_fingerprint(splits),

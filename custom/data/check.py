@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from custom.data.leaks import copies, shared_images, shared_masks
 from custom.errors import InputError
 from custom.files import file_digest
 from custom.transforms.loading import image_to_rgb, mask_to_classes, open_as
@@ -33,15 +34,16 @@ def check_dataset(splits: Splits, num_classes: int, show_progress: bool = True, 
         workers: number of threads.
 
     Raises:
-        InputError: an image which two splits share; a file which is missing, broken, cut short or too large; a mask
-            which differs from its image in size, or holds values which are no classes. Its message names the first
-            and counts the others.
+        InputError: an image, or a byte-identical copy of it, in two of training, validation and test; a mask of two
+            images; a file which is missing, broken, cut short or too large; a mask which differs from its image in
+            size, or holds values which are no classes. Its message names the first and counts the others.
     """
     items = [item for split in splits for item in _used(splits, split)]
     with ThreadPoolExecutor(workers) as pool:
         found = pool.map(partial(_problem, num_classes=num_classes), items)
         bar = tqdm(found, "checking data", len(items), unit="item", disable=None if show_progress else True)
-        problems = [*_shared_images(splits), *filter(None, bar)]
+        problems = [*shared_images(splits), *filter(None, bar)]
+    problems = problems or [*shared_masks(splits), *copies(splits)]
     if problems:
         others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise InputError(problems[0] + others)
@@ -83,14 +85,3 @@ def _problem(item: dict[str, str], num_classes: int) -> str | None:
         sizes = f"{mask.width}x{mask.height} pixels, its image {item['image']} {image.width}x{image.height}"
         return f"{item['label']} has {sizes}; give both the same size"
     return None
-
-
-def _shared_images(splits: Splits) -> Iterator[str]:
-    """A line for each image, links followed, which is in more than one of training, validation and test."""
-    first_use: dict[str, str] = {}
-    for split in splits:
-        purpose = "training" if split in ("labelled", "unlabelled") else split
-        for item in splits[split]:
-            other = first_use.setdefault(os.path.realpath(item["image"]), purpose)
-            if other != purpose:
-                yield f"{item['image']} is in {other} and in {purpose}; keep it in one of them"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -11,9 +10,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from custom.data.datalist_paths import DatalistPaths, shown
 from custom.errors import InputError
+from custom.json_files import read_json_object
+from custom.labels import MOST_CLASSES
 
-__all__ = ["load_datalist", "read_num_classes"]
+__all__ = ["load_datalist", "read_datalist", "read_num_classes"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +35,9 @@ def load_datalist(
          "test": [{"image": ..., "label": ..., "set": "CVC-300"}, ...],     optional, labels and sets optional
          "labelled_subsets": {"5%": ["images/1.png", ...], "10%": [...]}}      optional, each within the next larger
 
-    MONAI's own reader is not used because it neither checks the entries nor keeps paths inside `dataset_dir`.
+    Nothing in it is evaluated: a name may begin with "$" or "@". Paths may be written as Windows does, and accents may
+    be composed otherwise than in the names on the disk. MONAI's own reader is not used because it neither checks the
+    entries nor keeps paths inside `dataset_dir`.
 
     Args:
         datalist: the JSON file.
@@ -52,11 +56,12 @@ def load_datalist(
         InputError: the file, the folder, an entry or `labelled` is wrong.
     """
     datalist, dataset_dir = Path(datalist), Path(os.path.abspath(dataset_dir))
-    content = _read_json(datalist)
+    content = read_datalist(datalist)
     _require_files(dataset_dir)
+    paths = DatalistPaths(dataset_dir)
 
-    training = _entries(content, "training", datalist, dataset_dir)
-    order, subset_sizes = _labelling_order(content, training, datalist, dataset_dir)
+    training = _entries(content, "training", datalist, paths)
+    order, subset_sizes = _labelling_order(content, training, datalist, paths)
     if not order:
         raise InputError(f'{datalist}: no entry of "training" has a "label"; label at least one image')
     count = _labelled_count(labelled, subset_sizes, len(order))
@@ -68,44 +73,50 @@ def load_datalist(
     return {
         "labelled": [by_image[image] for image in order[:count]],
         "unlabelled": unlabelled,
-        "validation": _entries(content, "validation", datalist, dataset_dir, needs_label=True),
-        "test": _test_entries(content, datalist, dataset_dir) if "test" in content else [],
+        "validation": _entries(content, "validation", datalist, paths, needs_label=True),
+        "test": _test_entries(content, datalist, paths) if "test" in content else [],
     }
+
+
+def read_datalist(datalist: str | os.PathLike) -> dict[str, Any]:
+    """The content of a datalist as it is written, for what `load_datalist` does not give.
+
+    Raises:
+        InputError: see `read_json_object`.
+    """
+    return read_json_object(datalist, "datalist")
 
 
 def read_num_classes(datalist: str | os.PathLike) -> int:
     """Number of classes, with the background, which a datalist states under "num_classes"; 2 where it states none.
 
     Raises:
-        InputError: the file cannot be read, or it states something else than an integer of at least 2.
+        InputError: the file cannot be read, or it states something else than an integer from 2 to `MOST_CLASSES`.
     """
-    classes = _read_json(Path(datalist)).get("num_classes", 2)
-    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 2:
-        raise InputError(f'{datalist}: "num_classes" is {classes!r}; give the number of classes with the background')
+    classes = read_datalist(datalist).get("num_classes", 2)
+    if not isinstance(classes, int) or isinstance(classes, bool) or not 2 <= classes <= MOST_CLASSES:
+        raise InputError(
+            f'{datalist}: "num_classes" is {shown(classes)}; give the number of classes with the background, 2 to '
+            f"{MOST_CLASSES}"
+        )
     return classes
 
 
-def _read_json(datalist: Path) -> dict[str, Any]:
-    if not datalist.is_file():
-        raise InputError(f"datalist {datalist} does not exist; give the path of a datalist JSON file")
-    try:
-        content = json.loads(datalist.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"datalist {datalist} is not JSON ({error}); correct the file") from error
-    if not isinstance(content, dict):
-        raise InputError(f'datalist {datalist} must be a JSON object with "training" and "validation"')
-    return content
-
-
 def _require_files(dataset_dir: Path) -> None:
-    if not dataset_dir.is_dir():
+    if not os.path.isdir(dataset_dir):
         raise InputError(f"dataset_dir {dataset_dir} is not a folder; give the folder the datalist's paths start from")
-    if not any(dataset_dir.iterdir()):
+    try:
+        empty = not any(dataset_dir.iterdir())
+    except OSError as error:
+        raise InputError(
+            f"dataset_dir {dataset_dir} cannot be read ({error.strerror}); check its permissions"
+        ) from error
+    if empty:
         raise InputError(f"dataset_dir {dataset_dir} is empty; put the data there or give another folder")
 
 
 def _entries(
-    content: dict[str, Any], key: str, datalist: Path, dataset_dir: Path, needs_label: bool = False
+    content: dict[str, Any], key: str, datalist: Path, paths: DatalistPaths, needs_label: bool = False
 ) -> list[dict[str, str]]:
     """The items listed under `key`, with absolute paths; an entry which is a mere path is an image."""
     if not isinstance(content.get(key), list):
@@ -113,34 +124,27 @@ def _entries(
     items = []
     for number, entry in enumerate(content[key]):
         where = f'{datalist}: entry {number} of "{key}"'
-        paths = {"image": entry} if isinstance(entry, str) else entry
-        if not isinstance(paths, dict) or paths.get("image") is None:
+        files = {"image": entry} if isinstance(entry, str) else entry
+        if not isinstance(files, dict) or files.get("image") is None:
             raise InputError(f'{where} lacks "image"; write {{"image": path, "label": path}}')
-        if needs_label and paths.get("label") is None:
+        if needs_label and files.get("label") is None:
             raise InputError(f'{where} lacks "label"; add it or move the image to "training"')
-        used = (name for name in ("image", "label") if paths.get(name) is not None)
-        items.append({name: _absolute(paths[name], dataset_dir, where) for name in used})
+        used = (name for name in ("image", "label") if files.get(name) is not None)
+        items.append({name: paths.find(files[name], where) for name in used})
     _require_distinct([item["image"] for item in items], f'{datalist}: "{key}"')
     return items
 
 
-def _test_entries(content: dict[str, Any], datalist: Path, dataset_dir: Path) -> list[dict[str, str]]:
+def _test_entries(content: dict[str, Any], datalist: Path, paths: DatalistPaths) -> list[dict[str, str]]:
     """Test items with the names of their sets: given for all of them or for none, so that batches have equal keys."""
-    items = _entries(content, "test", datalist, dataset_dir)
-    if not all(isinstance(entry, dict) and entry.get("set") for entry in content["test"]):
+    items = _entries(content, "test", datalist, paths)
+    sets = [entry.get("set") if isinstance(entry, dict) else None for entry in content["test"]]
+    for number, name in enumerate(sets):
+        if name is not None and (isinstance(name, bool) or not isinstance(name, str | int)):
+            raise InputError(f'{datalist}: entry {number} of "test" has the "set" {shown(name)}; write a name')
+    if not all(name not in (None, "") for name in sets):
         return items
-    return [item | {"set": str(entry["set"])} for item, entry in zip(items, content["test"], strict=True)]
-
-
-def _absolute(path: Any, dataset_dir: Path, where: str) -> str:
-    """`path` below `dataset_dir`, without "..", so that a datalist from elsewhere cannot point at other files."""
-    if not isinstance(path, str):
-        raise InputError(f"{where} holds {path!r} for a path; write a text")
-    absolute = os.path.normpath(dataset_dir / path)
-    below = Path(absolute).is_relative_to(dataset_dir)
-    if not below and not Path(absolute).resolve().is_relative_to(dataset_dir.resolve()):
-        raise InputError(f"{where}: {path} lies outside dataset_dir {dataset_dir}; give a path relative to it")
-    return absolute
+    return [item | {"set": str(name)} for item, name in zip(items, sets, strict=True)]
 
 
 def _require_distinct(images: list[str], where: str) -> None:
@@ -152,7 +156,7 @@ def _require_distinct(images: list[str], where: str) -> None:
 
 
 def _labelling_order(
-    content: dict[str, Any], training: list[dict[str, str]], datalist: Path, dataset_dir: Path
+    content: dict[str, Any], training: list[dict[str, str]], datalist: Path, paths: DatalistPaths
 ) -> tuple[list[str], dict[str, int]]:
     """The training images with a label in the order in which they get it, and how many of them each subset takes."""
     with_label = {item["image"]: None for item in training if "label" in item}
@@ -164,7 +168,7 @@ def _labelling_order(
     smaller = None
     for name in sorted(subsets, key=lambda name: len(subsets[name])):
         where = f'{datalist}: labelled_subsets "{name}"'
-        images = [_absolute(image, dataset_dir, where) for image in subsets[name]]
+        images = [paths.find(image, where) for image in subsets[name]]
         _require_distinct(images, where)
         for image in images:
             if image not in with_label:
@@ -182,9 +186,9 @@ def _labelled_count(labelled: str | int, subset_sizes: dict[str, int], available
         count = labelled
     elif labelled == "all":
         count = available
-    elif labelled in subset_sizes:
+    elif isinstance(labelled, str) and labelled in subset_sizes:
         count = subset_sizes[labelled]
-    elif percentage := re.fullmatch(r"(\d+(?:\.\d+)?) ?%", str(labelled)):
+    elif percentage := re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?%", str(labelled)):
         count = math.ceil(Fraction(percentage[1]) / 100 * available)
     else:
         names = "".join(f', "{name}"' for name in subset_sizes)

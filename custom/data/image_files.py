@@ -1,36 +1,111 @@
-"""Images to predict: a file or a folder."""
+"""Find images: those to predict, and all files below a folder."""
 
 from __future__ import annotations
 
+import logging
 import os
+import unicodedata
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from custom.data.formats import IMAGE_SUFFIXES, describe_unread, has_suffix
 from custom.errors import InputError
+from custom.files import is_system_file, require_regular_file
 
-__all__ = ["IMAGE_SUFFIXES", "list_images"]
+__all__ = ["IMAGE_SUFFIXES", "list_files", "list_images", "walk"]
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+logger = logging.getLogger(__name__)
+
+_READ = ", ".join(IMAGE_SUFFIXES)
 
 
 def list_images(source: str | os.PathLike) -> list[dict[str, str]]:
     """Data items {"image": absolute path} of one image, or of all images directly in a folder, by name.
 
+    Hidden files and those that operating systems add are passed over. Files of formats that are not read are counted in
+    a warning.
+
     Raises:
-        InputError: nothing there, no image, or two images whose masks would have the same name.
+        InputError: nothing there, no image, something which is no regular file, or two images whose masks would have
+            the same name.
     """
     source = Path(source)
-    if source.is_file():
-        return [{"image": str(source.absolute())}]
-    if not source.is_dir():
+    if not os.path.lexists(source):
         raise InputError(
             f"dataset_dir {source}: no such file or folder; give --dataset_dir an image or a folder of images"
         )
-    images = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not source.is_dir():
+        require_regular_file(source)
+        if unread := describe_unread([source]):
+            raise InputError(f"dataset_dir {source} is no image ({_READ}): {unread}")
+        return [{"image": str(source.absolute())}]
+    files = [path for path in _entries(source) if not path.is_dir()]
+    images = [path for path in files if has_suffix(path)]
+    unread = describe_unread(files, annotations=False)
     if not images:
-        raise InputError(f"dataset_dir {source}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
+        raise InputError(f"dataset_dir {source}: holds no image ({_READ}); {unread or _instead(source)}")
+    if unread:
+        logger.warning("dataset_dir %s: left out are %s", source, unread)
+    _require_distinct_outputs(images)
+    for path in images:
+        require_regular_file(path)
+    return [{"image": str(path.absolute())} for path in images]
+
+
+def list_files(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> list[Path]:
+    """All files below `folder` with one of the suffixes, in any case, by path; system files are left out.
+
+    Raises:
+        InputError: a folder cannot be read.
+    """
+    files = (Path(place, name) for place, _, names in walk(folder) for name in names)
+    return sorted(path for path in files if has_suffix(path, suffixes))
+
+
+def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` in order, without hidden and system entries; links are followed, each folder once and never upwards.
+
+    Raises:
+        InputError: a folder cannot be read.
+    """
+    root = os.path.realpath(folder)
+    seen = {str(parent) for parent in Path(root).parents}
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not is_system_file(name))
+        yield place, folders, sorted(name for name in files if not is_system_file(name))
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not is_system_file(path))
+    except OSError as error:
+        _refuse(error)
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"{error.filename} cannot be read ({error.strerror}); check its permissions") from error
+
+
+def _instead(folder: Path) -> str:
+    folders = [path.name for path in _entries(folder) if path.is_dir()]
+    if not folders:
+        return "give a folder of images"
+    return f"folders in it are not searched: give one of them ({', '.join(folders[:5])})"
+
+
+def _require_distinct_outputs(images: Iterable[Path]) -> None:
+    """Refuse two images whose masks would get names that are the same, or the same on macOS."""
     stems: dict[str, Path] = {}
     for path in images:
-        if path.stem in stems:
-            raise InputError(f"{path} and {stems[path.stem].name} would both write {path.stem}.png; rename one of them")
-        stems[path.stem] = path
-    return [{"image": str(path.absolute())} for path in images]
+        try:
+            path.name.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"{path} has a name that is no Unicode text; rename it") from error
+        other = stems.setdefault(unicodedata.normalize("NFC", path.stem), path)
+        if other is not path:
+            raise InputError(f"{path} and {other.name} would both write {path.stem}.png; rename one of them")

@@ -41,7 +41,7 @@ from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from custom.data.datalist import load_datalist
-from custom.data.image_files import IMAGE_SUFFIXES
+from custom.data.image_files import IMAGE_SUFFIXES, list_files
 from custom.data.near_duplicates_matching import Match, Views, find_matches, prepare_views
 from custom.data.near_duplicates_picture import draw_contact_sheet
 from custom.errors import InputError, show_input_errors_in_one_line
@@ -190,7 +190,7 @@ def _markdown_row(cells: Sequence[str]) -> str:
 def _read_source(source: Path, dataset_dir: Path | None) -> tuple[list[Path], list[str]]:
     """Paths and splits of the images of a datalist, or of all in a folder, where the first subfolder is the split."""
     if source.is_dir():
-        paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+        paths = [path for path in list_files(source) if path.is_file()]
         if not paths:
             raise InputError(f"{source}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
         return paths, [path.relative_to(source).parts[0] if path.parent != source else "" for path in paths]

@@ -71,6 +71,13 @@ def spoil(folder, change):
         datalist["training"] = [{"image": item["image"]} for item in datalist["training"]]
     elif change == "two splits":
         datalist["test"].append(datalist["training"][0])
+    elif change == "copy":
+        shutil.copy(image, folder / "copy.png")
+        datalist["test"].append({"image": "copy.png"})
+    elif change == "volume":
+        datalist["training"].append("scan.nii.gz")
+    elif change == "too many classes":
+        datalist["num_classes"] = 257
     (folder / "datalist.json").write_text(json.dumps(datalist))
 
 
@@ -87,6 +94,9 @@ def spoil(folder, change):
         ("values", "0000.png"),
         ("no label", "label"),
         ("two splits", "0000.png"),
+        ("copy", "copy.png"),
+        ("volume", "scan.nii.gz"),
+        ("too many classes", "num_classes"),
     ],
 )
 def test_a_mistake_in_the_data_is_named_before_training(change, names, phantom, tmp_path):

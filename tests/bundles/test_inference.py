@@ -77,6 +77,18 @@ def test_maps_are_written_on_request_only(pictures, trained, tmp_path):
     assert Image.open(out / "disagreement" / "tall.png").size == (33, 77)
 
 
+def test_files_of_the_system_are_passed_over_and_odd_names_kept(trained, tmp_path):
+    names = ["$HOME", "@image", "%train::x", "-rf", "50%", "#1", "a.b.c", "le\u0301sion", "line\nbreak", "x" * 250]
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in names:
+        Image.new("L", (32, 32)).save(folder / f"{name}.png")
+    for name in ("._scan.png", "Thumbs.db", ".DS_Store"):
+        (folder / name).write_bytes(b"x" * 100)
+    out = predict(folder, trained / "model.pt", tmp_path)
+    assert {path.name for path in (out / "masks").iterdir()} == {f"{name}.png" for name in names}
+
+
 def test_inference_needs_no_network_connection(pictures, trained, tmp_path, monkeypatch):
     import socket
 

@@ -130,6 +130,37 @@ def test_a_validation_image_must_not_be_tested_through_a_link(splits, tmp_path):
     assert problem(splits) == f"{link} is in validation and in test; keep it in one of them"
 
 
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [("labelled", "validation"), ("labelled", "test"), ("unlabelled", "test"), ("validation", "test")],
+)
+def test_a_copy_of_an_image_on_another_side_of_the_split_is_a_leak(splits, tmp_path, source, target):
+    copied, copy = splits[source][1 if source == "labelled" else 0]["image"], tmp_path / "another name.png"
+    shutil.copy(copied, copy)
+    splits[target][0]["image"] = str(copy)
+    purposes = {"labelled": "training", "unlabelled": "training"}
+    assert problem(splits).startswith(
+        f"{copy} in {target} is byte for byte the same image as {copied} in {purposes.get(source, source)}"
+    )
+
+
+@pytest.mark.parametrize(("source", "target"), [("labelled", "labelled"), ("labelled", "unlabelled"), ("test", "test")])
+def test_copies_on_one_side_of_the_split_are_no_leak(splits, tmp_path, source, target):
+    shutil.copy(splits[source][0]["image"], tmp_path / "copy.png")
+    shutil.copy(splits[source][0].get("label", "nothing"), tmp_path / "copy of the mask.png")
+    copy = {"image": str(tmp_path / "copy.png"), "label": str(tmp_path / "copy of the mask.png")}
+    splits[target].append({"image": copy["image"]} if target == "unlabelled" else copy)
+    check_dataset(splits, num_classes=2)
+
+
+@pytest.mark.parametrize("target", ["labelled", "validation"])
+def test_two_images_must_not_have_one_mask(splits, tmp_path, target):
+    mask, link = splits["labelled"][0]["label"], tmp_path / "link.png"
+    link.symlink_to(mask)
+    splits[target][-1]["label"] = str(link)
+    assert f"is the mask of {splits['labelled'][0]['image']} and of {splits[target][-1]['image']}" in problem(splits)
+
+
 def test_no_bar_is_drawn_where_the_standard_error_is_no_terminal(splits, capsys):
     check_dataset(splits, num_classes=2)
     assert capsys.readouterr().err == ""

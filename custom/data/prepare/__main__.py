@@ -61,6 +61,7 @@ def _tell(prepared: Prepared) -> None:
     for warning in prepared.warnings:
         print(f"warning: {warning}")
     print(f"{prepared.folder}: {counts}; see report.md and datalist.json")
+    print(f"next: {prepared.next_command}")
 
 
 if __name__ == "__main__":

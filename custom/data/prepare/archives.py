@@ -19,12 +19,12 @@ from typing import BinaryIO
 from tqdm import tqdm
 
 from custom.errors import InputError
+from custom.files import is_system_file
 
 __all__ = ["ArchiveLimits", "is_archive", "unpack"]
 
 _CHUNK = 1 << 20
 _LARGEST_TAR_HEADER = 1 << 20
-_JUNK = re.compile(r"(^|/)(__MACOSX|\.DS_Store|\._[^/]*|Thumbs\.db|desktop\.ini)(/|$)", re.IGNORECASE)
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
 
@@ -140,7 +140,7 @@ def _write_member(name: str, packed_size: int, file: BinaryIO, room: _Room) -> i
 def _read_zip(archive: Path, room: _Room) -> Iterator[tuple[str, int, BinaryIO]]:
     """Name, packed size and open file of each member."""
     with zipfile.ZipFile(archive) as package:
-        members = [member for member in package.infolist() if not _JUNK.search(member.filename)]
+        members = [member for member in package.infolist() if not _is_junk(member.filename)]
         room.require_few(len(members))
         room.require_disk_space(sum(member.file_size for member in members))
         for member in members:
@@ -161,13 +161,19 @@ def _read_tar(archive: Path, room: _Room) -> Iterator[tuple[str, int, BinaryIO]]
     with opener(archive, "rb") as unpacked, tarfile.open(fileobj=_WaryReader(unpacked, room), mode="r:") as package:
         for number, member in enumerate(package):
             room.require_few(number + 1)
-            if _JUNK.search(member.name) or member.isdir():
+            if _is_junk(member.name) or member.isdir():
                 continue
             if not member.isreg():
                 raise room.refuse(f"{_shown(member.name)} is a link or a device")
             yield member.name.replace("\\", "/"), room.archive_bytes, package.extractfile(member)
         if not package.members:
             raise InputError(f"{archive}: holds no files; get the archive again")
+
+
+def _is_junk(name: str) -> bool:
+    """Whether the member is hidden or one that operating systems add; paths with ".." are looked at elsewhere."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    return ".." not in parts and any(map(is_system_file, parts))
 
 
 class _WaryReader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from custom.data.prepare.archives import ArchiveLimits, is_archive, unpack
 from custom.data.prepare.records import OpenedSource
 from custom.errors import InputError
+from custom.files import require_regular_file
 
 __all__ = ["as_given", "check_sources", "errors_as_given", "open_sources"]
 
@@ -18,11 +20,13 @@ def check_sources(given: Sequence[Path], output: Path) -> None:
     if not given:
         raise InputError("no --source given; name a folder or an archive")
     for path in given:
-        if not path.exists():
+        if not os.path.exists(path):
             raise InputError(f"--source {path} does not exist; give a folder or an archive")
-        if path.is_file() and not is_archive(path):
-            raise InputError(f"--source {path} is no folder and no .zip, .tar, .tar.gz or .tgz; unpack it yourself")
-        if path.is_dir() and (output == path or path in output.parents):
+        if not path.is_dir():
+            require_regular_file(path)
+            if not is_archive(path):
+                raise InputError(f"--source {path} is no folder and no .zip, .tar, .tar.gz or .tgz; unpack it yourself")
+        elif output == path or path in output.parents:
             raise InputError(f"--output {output} lies in the source {path}; name a folder elsewhere")
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from custom.data.prepare.listing import list_files
+from custom.data.prepare.listing import files_in
 from custom.errors import InputError
+from custom.files import open_file
 
 __all__ = ["Workplace", "is_prepared", "source_digest", "workplace"]
 
@@ -45,10 +46,10 @@ class Workplace:
 
 def source_digest(source: Path) -> str:
     """Digest of the names, sizes and times of change of a file, or of all files of a folder."""
-    paths = [source] if source.is_file() else list_files(source, suffixes=("",))
+    paths = [source] if source.is_file() else files_in(source)
     lines = []
     for path in paths:
-        status = path.stat()
+        status = path.stat() if path.exists() else path.lstat()  # of the link where it leads nowhere
         lines.append(f"{path.relative_to(source).as_posix()} {status.st_size} {status.st_mtime_ns}\n")
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
@@ -145,8 +146,9 @@ def _write_marker(folder: Path, request: Mapping[str, Any]) -> None:
 
 def _read_marker(folder: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        with open_file(folder / MARKER) as file:
+            content = json.load(file)
+    except (InputError, ValueError, RecursionError):
         return None
     is_ours = isinstance(content, dict) and content.get("made_by") == _MADE_BY and "request" in content
     return content if is_ours and isinstance(content.get("files"), dict) else None

@@ -12,7 +12,9 @@ from custom.data.prepare.archives import ArchiveLimits
 from custom.data.prepare.audit import Audit, audit_images
 from custom.data.prepare.classes import ClassMap, ListedValues, TwoClasses, find_classes, read_mask_colours
 from custom.data.prepare.datalist_file import datalist_content
+from custom.data.prepare.identical import drop_copies, image_digests
 from custom.data.prepare.inspection import Inspection, inspect_records
+from custom.data.prepare.next_step import training_command, warn_of_few
 from custom.data.prepare.opening import as_given, check_sources, errors_as_given, open_sources
 from custom.data.prepare.options import PrepareOptions
 from custom.data.prepare.output import Workplace, is_prepared, source_digest, workplace
@@ -24,7 +26,7 @@ from custom.data.prepare.sources import SOURCES
 from custom.data.prepare.splits import Entry, assign_splits, join_groups
 from custom.data.prepare.subsets import labelled_subsets, labelling_order
 from custom.data.prepare.writing import WritingPlan, Written, write_records
-from custom.errors import InputError
+from custom.errors import InputError, one_line
 
 __all__ = ["Prepared", "prepare_dataset"]
 
@@ -38,12 +40,14 @@ class Prepared:
         was_there: it was there already, whole, from the same source and options: nothing was done.
         counts: images by split.
         warnings: what the user should hear of, one sentence each.
+        next_command: the command which trains on the folder.
     """
 
     folder: Path
     was_there: bool
     counts: dict[str, int]
     warnings: Sequence[str] = ()
+    next_command: str = ""
 
 
 def prepare_dataset(
@@ -85,12 +89,12 @@ def prepare_dataset(
         "sources": [source_digest(path) for path in given],
     }
     if is_prepared(output, request, overwrite):
-        return Prepared(output, True, _counts(output))
+        return Prepared(output, True, _counts(output), next_command=training_command(dataset, output))
     with allow_large_pictures(), workplace(output, request) as place:
         opened = open_sources(given, place.unpacked, limits, show_progress)
         with errors_as_given(opened):
             warnings = _prepare(source, opened, place, options, show_progress)
-    return Prepared(output, False, _counts(output), warnings)
+    return Prepared(output, False, _counts(output), warnings, training_command(dataset, output))
 
 
 def _prepare(
@@ -104,7 +108,8 @@ def _prepare(
     class_map = _class_map(source, inspection, options)
     bits = max(8, max((facts.levels or 0) for _, facts in inspection.sound).bit_length())
     plan = WritingPlan(place.prepared, class_map, options.max_side, bits)
-    written = write_records(inspection.sound, plan, show_progress)
+    written, copies = drop_copies(place.prepared, write_records(inspection.sound, plan, show_progress))
+    found.warnings += copies
     place.forget_sources()
 
     audit = audit_images(place.prepared, written, show_progress) if options.audit else None
@@ -124,7 +129,7 @@ def _prepare(
         options.seed,
         audit,
     )
-    report.warnings = _warnings(found, inspection, splits, audit, options)
+    report.warnings = list(map(one_line, _warnings(found, inspection, splits, audit, options)))
     content = datalist_content(
         source,
         " ".join([source.title + ".", *found.notes]),
@@ -137,7 +142,7 @@ def _prepare(
     )
     _write_json(place.prepared / "datalist.json", content)
     report.pictures = _draw_pictures(place.prepared, report)
-    (place.prepared / "report.md").write_text(report.markdown(), encoding="utf-8")
+    (place.prepared / "report.md").write_text(report.markdown(), encoding="utf-8", errors="backslashreplace")
     return list(report.warnings)
 
 
@@ -163,7 +168,7 @@ def _class_names(source: Source, class_map: ClassMap) -> Sequence[str]:
 
 
 def _splits(source: Source, written: Sequence[Written], audit: Audit | None, options: PrepareOptions) -> list[str]:
-    groupings = [[item.record.group for item in written]]
+    groupings = [[item.record.group for item in written], image_digests(written)]
     if options.group_duplicates and audit is not None:
         groupings.append(audit.groups)
     groups = join_groups(*groupings)
@@ -197,15 +202,13 @@ def _warnings(
     warnings = list(found.warnings)
     for kind, lines in inspection.problems.items():
         warnings.append(f"{kind}: {len(lines)} ({lines[0]}{', ...' if len(lines) > 1 else ''}).")
-    if found.masks_without_image:
-        warnings.append(
-            f"{len(found.masks_without_image)} masks have no image, first {found.masks_without_image[0].name}."
-        )
+    warnings += _without_partner(found)
     if inspection.doubtful_orientation:
         warnings.append(f"{len(inspection.doubtful_orientation)} EXIF-turned images: look whether their masks fit.")
     for split in ("validation", "test"):
         if split not in splits:
             warnings.append(f"No {split} images: too few labelled images, or a share of 0.")
+    warnings += warn_of_few({split: splits.count(split) for split in ("validation", "test")})
     if audit is not None and (across := audit.across(splits)):
         if options.group_duplicates:
             mend = "the published split stays as it is; --seeded-split draws one without them"
@@ -213,6 +216,14 @@ def _warnings(
             mend = "see the report and --group-duplicates"
         warnings.append(f"{len(across)} pairs of near-duplicate images lie in different splits: {mend}.")
     return warnings
+
+
+def _without_partner(found: Found) -> list[str]:
+    """Masks without an image and images without a mask, counted in one line."""
+    images = [record.image for record in found.records if not record.masks]
+    kinds = (("masks have no image", found.masks_without_image), ("images have no mask", images))
+    lines = [f"{len(paths)} {kind} (first {paths[0].name})" for kind, paths in kinds if paths]
+    return [f"{' and '.join(lines)}."] if lines else []
 
 
 def _draw_pictures(folder: Path, report: Report) -> dict[str, str]:

@@ -57,7 +57,8 @@ def test_files_come_out_below_the_folder(tmp_path, make, name):
 
 
 def test_files_of_operating_systems_are_left_out(tmp_path):
-    archive = zip_of(tmp_path / "a.zip", [("x.png", b""), ("__MACOSX/._x.png", b""), ("d/.DS_Store", b"")])
+    others = ("__MACOSX/._x.png", "d/.DS_Store", "d/._y.png", "Thumbs.db", "d\\desktop.ini", ".git/config", "d/.y.png")
+    archive = zip_of(tmp_path / "a.zip", [("x.png", b""), *((name, b"") for name in others)])
     unpack(archive, tmp_path / "out", show_progress=False)
     assert files_in(tmp_path / "out") == {"x.png"}
 

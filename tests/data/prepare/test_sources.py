@@ -188,11 +188,12 @@ class TestBcss:
 
 class TestAcdc:
     def make(self, folder, patients, shape=(10, 8, 2)):
-        for patient in patients:
+        for number, patient in enumerate(patients):
             for frame in ("01", "12"):
                 stem = folder / patient / f"{patient}_frame{frame}"
                 stem.parent.mkdir(parents=True, exist_ok=True)
                 volume = np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
+                volume[4, 4] += 10 * number + int(frame)  # no two alike
                 truth = (np.arange(shape[0])[:, None, None] % 4 * np.ones(shape)).astype(np.uint8)
                 nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), f"{stem}.nii.gz")
                 nibabel.save(nibabel.Nifti1Image(truth, np.eye(4)), f"{stem}_gt.nii.gz")

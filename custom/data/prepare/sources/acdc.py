@@ -15,6 +15,7 @@ from custom.data.prepare.listing import list_files, nothing_found
 from custom.data.prepare.records import Found, Record, Request, Source
 from custom.data.prepare.sources.published import published_names
 from custom.errors import InputError
+from custom.files import require_regular_file
 
 __all__ = ["ACDC"]
 
@@ -96,6 +97,7 @@ def _write_slices(
 
 def _read_volume(path: Path) -> NDArray[np.float32]:
     """Intensities [x, y, slices]."""
+    require_regular_file(path)
     try:
         volume = nibabel.load(path)
         if len(volume.shape) != 3 or np.prod(volume.shape, dtype=float) > _MOST_VOXELS:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from custom.data.prepare.listing import list_files, nothing_found, pair_by_name, pairs_of_folders
+from custom.data.prepare.listing import list_files, nothing_found, pairs_of_folders
 from custom.data.prepare.mask_values import upright_mask_values
+from custom.data.prepare.pairing import pair_by_name
 from custom.data.prepare.pixels import read_picture
 from custom.data.prepare.records import Found, Record, Release, Request, Source
 from custom.errors import InputError
@@ -74,9 +75,11 @@ def _find_regions(request: Request) -> list[tuple[str, Path, Path]]:
     regions = []
     for source in request.sources:
         for folders in pairs_of_folders(source.folder, _IMAGE_FOLDERS, ("masks",)):
-            images, masks = list_files(folders.images), list_files(folders.masks)
-            pairs, _ = pair_by_name(images, masks, folders.images, folders.masks)
-            regions += [(name, image, mask) for name, image, mask in pairs if mask is not None]
+            files = list_files(folders.images), list_files(folders.masks)
+            for name, image, masks in pair_by_name(*files, folders.images, folders.masks).images:
+                if len(masks) > 1:
+                    raise InputError(f"{masks[0]} and {masks[1].name} are both masks of {image.name}; remove one")
+                regions += [(name, image, mask) for mask in masks]
     if not any(_SLIDE.match(name) for name, _, _ in regions):
         raise nothing_found(request.sources, BCSS.name, BCSS.layout)
     for name, image, _ in regions:

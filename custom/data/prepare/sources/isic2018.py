@@ -29,7 +29,9 @@ def find_isic2018(request: Request) -> Found:
                     raise InputError(f"{path} and {images[name][0]} are both {name}; give one copy of the data set")
                 images[name] = (path, _part(place) if request.published_split else None)
             elif match := _MASK.fullmatch(path.stem.strip()):
-                masks[match[1].upper()] = path
+                name = match[1].upper()
+                if masks.setdefault(name, path) is not path:
+                    raise InputError(f"{path} and {masks[name]} are both masks of {name}; remove one")
     if not images or not masks:
         raise nothing_found(request.sources, ISIC2018.name, ISIC2018.layout)
     records = [

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from custom.data.prepare.listing import PairOfFolders, list_files, nothing_found, pair_by_name, pairs_of_folders
+from custom.data.prepare.listing import PairOfFolders, list_files, nothing_found, pairs_of_folders
+from custom.data.prepare.pairing import pair_by_name, relative_name
 from custom.data.prepare.records import Found, OpenedSource, Record, Request, Source
 
 __all__ = ["IMAGE_FOLDERS", "MASK_FOLDERS", "POLYP_SETS", "SINGLE_SETS", "PolypSet", "find_set", "records_of"]
@@ -69,17 +70,13 @@ def find_set(polyp_set: PolypSet, sources: Sequence[OpenedSource], needs_path_wo
 
 def records_of(pair: PairOfFolders, set_name: str | None, split: str | None = None) -> Found:
     """Records of a folder of images and its masks. ETIS calls the mask of `1.tif` `p1.tif`."""
-    masks = {path: path.with_name(path.name[1:]) for path in list_files(pair.masks)}
+    masks = list_files(pair.masks)
+    names = {mask: relative_name(mask, pair.masks) for mask in masks}
     if any(mask.stem[1:].isdigit() and mask.stem[0] == "p" for mask in masks):
-        original_of = {stripped: path for path, stripped in masks.items()}
-    else:
-        original_of = {path: path for path in masks}
-    pairs, left_over = pair_by_name(list_files(pair.images), original_of, pair.images, pair.masks)
-    records = [
-        Record(name, image, () if mask is None else (original_of[mask],), split=split, set_name=set_name)
-        for name, image, mask in pairs
-    ]
-    return Found(records, [original_of[mask] for mask in left_over])
+        names = {mask: re.sub(r"(^|/)[^/]([^/]*)$", r"\1\2", name) for mask, name in names.items()}
+    pairing = pair_by_name(list_files(pair.images), masks, pair.images, pair.masks, name_of=names)
+    records = [Record(name, image, masks, split=split, set_name=set_name) for name, image, masks in pairing.images]
+    return Found(records, pairing.masks_without_image)
 
 
 def _named_set(path: Path) -> PolypSet | None:
