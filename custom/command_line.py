@@ -1,6 +1,6 @@
 """What all commands of this package share: options that are checked at once, and one line for what is wrong.
 
-A command is a `click.command(cls=Command)` whose options have the types below; `run` calls it. Options may be written
+A command is a `click.command(cls=Command)` whose options have the types below; `run_command` calls it. Options may be written
 with hyphens or underscores. This module imports neither torch nor MONAI: help and errors come at once.
 """
 
@@ -23,9 +23,9 @@ import click
 from custom.errors import InputError, show_input_errors_in_one_line
 
 __all__ = [
+    "BUNDLE",
     "SEED",
     "Command",
-    "ListOf",
     "Name",
     "Number",
     "PathOrId",
@@ -35,7 +35,7 @@ __all__ = [
     "WholeNumber",
     "did_you_mean",
     "is_evaluated",
-    "run",
+    "run_command",
 ]
 
 EVALUATED = ("$", "@", "%")
@@ -44,7 +44,7 @@ EVALUATED = ("$", "@", "%")
 CHARACTERS_REFUSED = {"Cc": "a control character", "Cs": "bytes that are no text in UTF-8"}
 
 
-def run(command: click.Command, arguments: Sequence[str] | None = None, program: str = "") -> Any:
+def run_command(command: click.Command, arguments: Sequence[str] | None = None, program: str = "") -> Any:
     """Call a command; returns what its function returns.
 
     Args:
@@ -229,43 +229,21 @@ class Name(Text):
         return value
 
 
-class ListOf(Text):
-    """Values with commas between them, such as `0,1,2`; none twice and none empty.
-
-    Args:
-        kind: of each value.
-        example: shown where the list is wrong.
-    """
-
-    name = "list"
-
-    def __init__(self, kind: click.ParamType, example: str) -> None:
-        self.kind, self.example = kind, example
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[Any]:
-        """The values."""
-        self._check_characters(value, param, ctx)
-        items = [item.strip() for item in value.split(",")]
-        if not all(items):
-            self.fail(f"{value!r} has an empty place; write for example {self.example}", param, ctx)
-        values = [self.kind.convert(item, param, ctx) for item in items]
-        if twice := [item for item in values if values.count(item) > 1]:
-            self.fail(f"names {twice[0]} twice; leave one out", param, ctx)
-        return values
-
-
 class PathTo(Text):
     """A path, in which `~` is the home folder.
 
     Args:
         what: "folder", "file", or "file or folder".
         new: what the command makes: it may be missing, but it must be possible to write there.
+        missing: said of a path that does not exist.
     """
 
     name = "path"
 
-    def __init__(self, what: str = "file or folder", new: bool = False) -> None:
-        self.what, self.new = what, new
+    def __init__(
+        self, what: str = "file or folder", new: bool = False, missing: str = "does not exist; correct the path"
+    ) -> None:
+        self.what, self.new, self.missing = what, new, missing
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The path, as it was written but for `~`."""
@@ -276,7 +254,7 @@ class PathTo(Text):
             mode = os.stat(path).st_mode
         except (FileNotFoundError, NotADirectoryError):
             if not self.new:
-                self.fail(f"{text} does not exist; correct the path", param, ctx)
+                self.fail(f"{text} {self.missing}", param, ctx)
             self._check_place(path, param, ctx)
             return path
         except OSError as error:
@@ -297,6 +275,9 @@ class PathTo(Text):
             self.fail(f"{path} cannot be made: {parent} is no folder; give another path", param, ctx)
         if not os.access(parent, os.W_OK | os.X_OK):
             self.fail(f"{path} cannot be made: no permission to write to {parent}", param, ctx)
+
+
+BUNDLE = PathTo("folder", missing="is not a bundle: there is no such folder; correct the path")
 
 
 def _expanded(kind: click.ParamType, text: str, param: click.Parameter | None, ctx: click.Context | None) -> Path:

@@ -32,7 +32,7 @@ from custom.benchmark.protocol import (
     read_protocol,
     refuse_mistyped,
 )
-from custom.command_line import Command, PathTo, Text, WholeNumber, run
+from custom.command_line import BUNDLE, Command, PathTo, Text, WholeNumber, run_command
 from custom.errors import InputError
 
 __all__ = ["main"]
@@ -42,14 +42,14 @@ _HELP = __doc__.replace("\n\n", "\n\n\b\n")  # line by line, as it stands above
 
 
 @click.command(cls=Command, context_settings=_FREE_KEYS, help=_HELP)
-@click.option("--bundle", type=PathTo("folder"), metavar="DIR", help="Folder of the bundle.")
+@click.option("--bundle", type=BUNDLE, metavar="DIR", help="Folder of the bundle.")
 @click.option("--dataset_dir", type=PathTo("folder"), metavar="DIR", help="Folder of the data.")
 @click.option("--datalist", type=PathTo("file"), metavar="FILE", help="Default: datalist.json in dataset_dir.")
 @click.option("--methods", type=Text(), metavar="A,B", help="semigda and names of configs/methods.")
 @click.option("--labels", type=Text(), metavar="A,B", help="Labelled subsets: 10,30 for 10%,30%; all.")
 @click.option("--seeds", type=Text(), default="0,1,2", metavar="A,B", help="Default: 0,1,2.")
 @click.option(
-    "--output", type=PathTo("folder", new=True), required=True, metavar="DIR", help="For everything that is written."
+    "--output", type=PathTo("folder", new=True), metavar="DIR", help="For everything that is written; always needed."
 )
 @click.option(
     "--protocol", type=PathTo("file"), default=str(DEFAULT_PROTOCOL), metavar="FILE", help="Settings of all runs."
@@ -64,9 +64,15 @@ _HELP = __doc__.replace("\n\n", "\n\n\b\n")  # line by line, as it stands above
 )
 @click.option("--report-only", is_flag=True, help="Train nothing.")
 @click.pass_context
-def command(context: click.Context, report_only: bool, output: Path, published: str | None, **options: Any) -> int:
+def command(context: click.Context, report_only: bool, published: str | None, **options: Any) -> int:
     """Check what is asked for, then train or report."""
-    output = _plain("--output", output)
+    overrides = parse_overrides(context.args)
+    base = read_base(options["bundle"]) if options["bundle"] else {}
+    refuse_mistyped(overrides, base, [param.name for param in context.command.params])
+    for name in ("output",) if report_only else ("bundle", "dataset_dir", "methods", "labels", "output"):
+        if not options[name]:
+            raise InputError(f"--{name} is missing; see --help")
+    output = _plain("--output", options["output"])
     if report_only:
         if context.args:
             file = output / "protocol.json"
@@ -74,12 +80,6 @@ def command(context: click.Context, report_only: bool, output: Path, published: 
         from custom.benchmark.session import report_again
 
         return report_again(output, published)
-    overrides = parse_overrides(context.args)
-    base = read_base(options["bundle"]) if options["bundle"] else {}
-    refuse_mistyped(overrides, base, [param.name for param in context.command.params])
-    for name in ("bundle", "dataset_dir", "methods", "labels"):
-        if not options[name]:
-            raise InputError(f"--{name} is missing; see --help")
     plan = make_plan(
         _plain("--bundle", options["bundle"]),
         options["dataset_dir"],
@@ -98,7 +98,7 @@ def command(context: click.Context, report_only: bool, output: Path, published: 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    return run(command, arguments, "python -m custom.benchmark")
+    return run_command(command, arguments, "python -m custom.benchmark")
 
 
 def _plain(option: str, folder: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from custom.command_line import Command, Name, Number, PathTo, Text, Values, WholeNumber, run
+from custom.command_line import Command, Name, Number, PathTo, Text, Values, WholeNumber, run_command
 from custom.data.prepare.archives import ArchiveLimits
 from custom.data.prepare.classes import read_mask_colours
 from custom.data.prepare.options import PrepareOptions
@@ -131,7 +131,7 @@ def command(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    run(command, arguments, "python -m custom.data.prepare")
+    run_command(command, arguments, "python -m custom.data.prepare")
 
 
 def _tell(prepared: Prepared) -> None:
