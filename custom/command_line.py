@@ -1,7 +1,7 @@
 """What all commands of this package share: options that are checked at once, and one line for what is wrong.
 
-A command is a `click.command(cls=Command)` whose options have the types below; `run_command` calls it. Options may be written
-with hyphens or underscores. This module imports neither torch nor MONAI: help and errors come at once.
+A command is a `click.command(cls=Command)` whose options have the types below; `run_command` calls it. Options may be
+written with hyphens or underscores. This module imports neither torch nor MONAI: help and errors come at once.
 """
 
 from __future__ import annotations

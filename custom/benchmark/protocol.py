@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import math
+import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -270,6 +271,8 @@ def _as_value(key: str, text: str, stays_text: bool) -> Any:
             value = ast.literal_eval(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
             value = text
+    if key == "first_stage" and text.startswith("~"):
+        value = os.path.expanduser(text)
     _refuse_evaluated(f"--{key} {text!r}", key, value)
     try:
         return json.loads(json.dumps(value, allow_nan=False))  # tuples become lists

@@ -30,8 +30,7 @@ class _Colours(Text):
     name = "colours"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value:  # the default is empty
-            read_mask_colours(super().convert(value, param, ctx))
+        read_mask_colours(super().convert(value, param, ctx))
         return value
 
 
@@ -90,7 +89,6 @@ class _Count(Text):
 @click.option(
     "--mask-colours",
     type=_Colours(),
-    default="",
     metavar="COLOURS",
     help='Meaning of masks, such as "0,0,0=0 255,0,0=1" (folder).',
 )
