@@ -36,6 +36,7 @@ __all__ = [
     "did_you_mean",
     "is_evaluated",
     "run_command",
+    "unprintable",
 ]
 
 EVALUATED = ("$", "@", "%")
@@ -86,6 +87,11 @@ def is_evaluated(value: Any) -> bool:
     if isinstance(value, (list, tuple, set)):
         return any(map(is_evaluated, value))
     return isinstance(value, dict)
+
+
+def unprintable(text: str) -> str:
+    """What kind of character `text` holds that no name or path should have, in words; empty if there is none."""
+    return next(filter(None, (CHARACTERS_REFUSED.get(unicodedata.category(character)) for character in text)), "")
 
 
 class Command(click.Command):
@@ -196,9 +202,8 @@ class Text(click.ParamType):
             self.fail("is empty; give a value, or leave the option out", param, ctx)
         if text.startswith("--"):
             self.fail(f"has no value before {text}; give one", param, ctx)
-        for character in text:
-            if reason := CHARACTERS_REFUSED.get(unicodedata.category(character)):
-                self.fail(f"{text!r} holds {reason}; give plain text", param, ctx)
+        if reason := unprintable(text):
+            self.fail(f"{text!r} holds {reason}; give plain text", param, ctx)
 
 
 class PathOrId(Text):

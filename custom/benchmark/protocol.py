@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from custom.benchmark.plan import BASE_METHOD, Plan
-from custom.command_line import did_you_mean, is_evaluated
+from custom.command_line import did_you_mean, is_evaluated, unprintable
 from custom.errors import InputError
 from custom.files import write_whole
 
@@ -262,6 +262,8 @@ def _refuse_evaluated(what: str, key: str, value: Any) -> None:
 
 
 def _as_value(key: str, text: str, stays_text: bool) -> Any:
+    if reason := unprintable(text):
+        raise InputError(f"--{key} {text!r} holds {reason}; give plain text")
     words = {"true": True, "false": False, "null": None}
     value: Any = text
     if text.lower() in words and not (stays_text and text.lower() != "null"):

@@ -53,9 +53,12 @@ def run_benchmark(
     Raises:
         InputError: the data are wrong, or the folder belongs to another benchmark.
     """
-    published_data_sets("", "", 0, published)  # refuses a name that is not known before anything is written
+    # What can be wrong is found before anything is written.
+    published_data_sets("", "", 0, published)
+    todo = [run for run in plan.runs if not is_finished(output, run)]
+    data = describe_data(plan, settings, check=bool(todo))
     with _locked(output):
-        return _run(plan, settings, output, jobs, experiment, published)
+        return _run(plan, settings, output, jobs, experiment, published, data)
 
 
 def report_again(output: Path, published: str | None = None) -> int:
@@ -90,10 +93,15 @@ def _locked(output: Path) -> Iterator[None]:
 
 
 def _run(
-    plan: Plan, settings: Mapping[str, Any], output: Path, jobs: int, experiment: str | None, asked_for: str | None
+    plan: Plan,
+    settings: Mapping[str, Any],
+    output: Path,
+    jobs: int,
+    experiment: str | None,
+    asked_for: str | None,
+    data: dict[str, Any],
 ) -> int:
     todo = [run for run in plan.runs if not is_finished(output, run)]
-    data = describe_data(plan, settings, check=bool(todo))
     hardware = [describe_hardware(settings, jobs)] if todo else []
     record = merge_plan(read_record(output), plan, data, hardware, output)
     published = _published(record, asked_for)
