@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigWorkflow
-
 from custom.errors import InputError, show_input_errors_in_one_line
 from custom.files import write_whole
-from custom.options import check_command_line
+from custom.options import check_name, find_running
 from custom.processes import on_first_process, refuse_strangers
 
 __all__ = ["run_folder", "start"]
@@ -26,9 +23,9 @@ def run_folder(runs_dir: str | os.PathLike, run_name: str, resume: bool = False)
     processes the first one chooses for all.
 
     Raises:
-        InputError: there is nothing to resume.
+        InputError: `run_name` is no plain name of a folder, or there is nothing to resume.
     """
-    return on_first_process(_choose_folder, Path(runs_dir), run_name, resume)
+    return on_first_process(_choose_folder, Path(runs_dir), check_name("run_name", run_name), resume)
 
 
 def _choose_folder(runs_dir: Path, run_name: str, resume: bool) -> str:
@@ -47,12 +44,12 @@ def _choose_folder(runs_dir: Path, run_name: str, resume: bool) -> str:
 
 
 def start(output_dir: str | os.PathLike) -> None:
-    """First thing of every bundle command: check the command line and make the output folder.
+    """Make the output folder of a bundle command.
 
     Writes `config.json`, the configuration with all overlays and overrides, into the folder.
 
     Raises:
-        InputError: a mistyped key, a folder that cannot be written, or several processes without the overlay for them.
+        InputError: a folder that cannot be written, or several processes without the overlay for them.
     """
     show_input_errors_in_one_line()
     refuse_strangers()
@@ -60,7 +57,6 @@ def start(output_dir: str | os.PathLike) -> None:
 
 
 def _start(folder: Path) -> None:
-    check_command_line()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "config.json", json.dumps(_running_configuration(), indent=1, default=str).encode())
@@ -69,17 +65,12 @@ def _start(folder: Path) -> None:
 
 
 def _running_configuration() -> dict[str, Any]:
-    """The configuration of the workflow that is evaluating this expression; empty outside of one.
-
-    MONAI gives an expression no name for the configuration it belongs to, so the calling frames are searched.
-    """
-    frame = inspect.currentframe()
-    while frame is not None:
-        caller = frame.f_locals.get("self")
-        if isinstance(caller, ConfigWorkflow):
-            configuration = {key: value for key, value in caller.parser.get().items() if key != "_meta_"}
-            if "bundle_root" in configuration:  # follows from the place of the file, and config.json lies elsewhere
-                configuration["bundle_root"] = str(caller.parser.get_parsed_content("bundle_root"))
-            return configuration
-        frame = frame.f_back
-    return {}
+    """The configuration of the workflow that is evaluating this expression; empty outside of one."""
+    running = find_running()
+    if running is None:
+        return {}
+    parser = running.workflow.parser
+    configuration = {key: value for key, value in parser.get().items() if key != "_meta_"}
+    if "bundle_root" in configuration:  # follows from the place of the file, and config.json lies elsewhere
+        configuration["bundle_root"] = os.path.abspath(parser.get_parsed_content("bundle_root"))
+    return configuration
