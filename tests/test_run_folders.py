@@ -83,11 +83,13 @@ def restored_hook(monkeypatch):
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
 
 
-def test_start_refuses_a_mistyped_option_before_it_makes_the_folder(base, tmp_path, monkeypatch):
-    program = "/site-packages/monai/bundle/__main__.py"
-    monkeypatch.setattr(sys, "argv", [program, "run", "--config_file", base, "--epoch", "5"])
-    with pytest.raises(InputError, match="did you mean 'epochs'"):
-        start(tmp_path / "runs" / "busi")
+@pytest.mark.parametrize(
+    "name", ["a/b", "../../x", "/abs", "", ".", "..", "a\nb", "a\\b", " a", "a ", "x" * 250, "\udcff"]
+)
+def test_a_run_name_that_is_no_plain_name_of_a_folder_is_refused(tmp_path, name, message_of):
+    with pytest.raises(InputError, match="run_name .*: give one plain folder name") as error:
+        run_folder(tmp_path / "runs", name)
+    assert message_of(error)
     assert not (tmp_path / "runs").exists()
 
 

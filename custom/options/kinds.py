@@ -107,9 +107,11 @@ def _none(value: Any) -> Any:
     return None if isinstance(value, str) and value.lower() in ("none", "null") else value
 
 
-def _list(value: Any) -> Any:
+def _list(value: Any) -> list:
     value = DefaultParseValue(value) if isinstance(value, str) else value
-    return list(value) if isinstance(value, (list, tuple)) else value
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("not a list")
+    return list(value)
 
 
 def _text(value: Any) -> str:

@@ -7,15 +7,16 @@ import fire
 import pytest
 from monai.bundle import create_workflow
 
+from custom import options
 from custom.errors import find_input_error
 from tests.bundles.conftest import ROOT
 
 CONFIGS = ROOT / "bundles" / "semigda_busi" / "configs"
 CLASSES = {
-    "train.json": "TrainingOptions",
-    "train_autoencoder.json": "AutoencoderOptions",
-    "evaluate.json": "EvaluationOptions",
-    "inference.json": "InferenceOptions",
+    "train.json": options.TrainingOptions,
+    "train_autoencoder.json": options.AutoencoderOptions,
+    "evaluate.json": options.EvaluationOptions,
+    "inference.json": options.InferenceOptions,
 }
 
 
@@ -23,15 +24,16 @@ CLASSES = {
 def command(tmp_path, monkeypatch):
     """Function (arguments, configuration, overlays) -> the parser of the workflow after the check of its options.
 
-    Goes the way of the command `monai.bundle run training`, Fire included, and stops after the check.
+    Goes the way of the command `monai.bundle run`, Fire included, and stops after the check.
     """
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
 
     def run(*arguments, config="train.json", overlays=(), run_id="run"):
         stop = tmp_path / "stop.json"
-        check = f"$custom.options.check(custom.options.{CLASSES[config]})"
-        stop.write_text(json.dumps({"initialize": ["$import custom", check]}))
-        files = [str(CONFIGS / config), *(str(CONFIGS / overlay) for overlay in overlays), str(stop)]
+        check = f"$custom.options.check(custom.options.{CLASSES[config].__name__})"
+        own = {"initialize": ["$import custom", check], "+imports": ["$import custom"]}
+        stop.write_text(json.dumps(own | ({"num_classes": 2} if config.startswith("train") else {})))
+        files = [str(CONFIGS / config), *(str(overlay) for overlay in overlays), str(stop)]
         arguments = ["run", run_id, "--config_file", str(files), "--logging_file", "False", *arguments]
         made = []
         monkeypatch.setattr(sys, "argv", ["/site-packages/monai/bundle/__main__.py", *arguments])
