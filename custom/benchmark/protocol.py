@@ -152,7 +152,7 @@ def check_protocol(settings: Mapping[str, Any], plan: Plan, overrides: Collectio
             raise InputError(
                 f"unknown setting {key!r}: {file} has no such key{hint or '; see there for what there is'}"
             )
-        _check_value(key, value, default)
+        _check_value(key, value, default, overrides)
         if key in ABOUT_THE_DATA and key not in overrides:
             raise InputError(
                 f"{key} is about the data, so {file} and the datalist say it: take it out of the protocol, or give "
@@ -238,21 +238,22 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and not is_evaluated(value)
 
 
-def _check_value(key: str, value: Any, default: Any) -> None:
-    """Refuse a value of another type than the one in `train.json`; expressions and null there stand for any."""
+def _check_value(key: str, value: Any, default: Any, overrides: Collection[str]) -> None:
+    """Refuse a value of the wrong type or range; of a key inside a component, of another type than in `train.json`."""
+    from custom.options import TrainingOptions, check_values  # late: it brings torch, which help does not need
+
+    if key in TrainingOptions.__annotations__:
+        check_values(TrainingOptions, {key: value}, overrides)
+        return
     if isinstance(default, Mapping):
         raise InputError(f"{key} is a part of train.json, not a setting; name a key in it")
     if default is None or isinstance(default, list) or is_evaluated(default):
         return
-    fits = {
-        bool: isinstance(value, bool),
-        int: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
-        float: isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
-        str: value is None or (isinstance(value, str) and value.strip() != ""),
-    }
-    words = {bool: "true or false", int: "a whole number of at least 0", float: "a number", str: "a text"}
-    if not fits[type(default)]:
-        raise InputError(f"{key} is {value!r}; give {words[type(default)]}, such as {default!r}")
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    fits = {bool: isinstance(value, bool), str: isinstance(value, str) and value.strip() != ""}
+    words = {bool: "true or false", str: "a text"}
+    if not fits.get(type(default), is_number):
+        raise InputError(f"{key} is {value!r}; give {words.get(type(default), 'a number')}, such as {default!r}")
 
 
 def _refuse_evaluated(what: str, key: str, value: Any) -> None:

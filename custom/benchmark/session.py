@@ -25,9 +25,9 @@ from custom.benchmark.record import (
 from custom.benchmark.report import write_pictures, write_report
 from custom.benchmark.results import read_result
 from custom.benchmark.runs import is_finished, run_all, run_folder, start_run, status_of
-from custom.config_values import flag
 from custom.errors import InputError
 from custom.handlers.tracking import make_experiment
+from custom.options import TrainingOptions, check_values
 
 __all__ = ["report_again", "run_benchmark"]
 
@@ -155,7 +155,7 @@ def _published(record: Record, asked_for: str | None) -> list[str]:
 
 def _prepare_tracking(experiment: str, settings: Mapping[str, Any], output: Path) -> dict[str, Any]:
     """Settings of tracking for the runs: one experiment in one database, which is made here, before they start."""
-    if not flag(settings.get("mlflow", True)):
+    if not check_values(TrainingOptions, {"mlflow": settings.get("mlflow", True)})["mlflow"]:
         return {}
     uri = make_experiment(output / "mlruns.db", experiment)
     return {"mlflow_experiment": experiment, "tracker#tracking_uri": uri}
