@@ -55,7 +55,7 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None, 
 
     Raises:
         InputError: something is wrong with the arguments; one line that names the option and the fix.
-        SystemExit: after the help (status 0), or after ctrl-C (status 130).
+        SystemExit: after the help, with status 0.
     """
     show_input_errors_in_one_line()
     texts = list(sys.argv[1:] if arguments is None else map(str, arguments))
@@ -66,9 +66,6 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None, 
         raise SystemExit(error.exit_code) from None
     except click.ClickException as error:
         raise InputError(_one_line(error)) from None
-    except KeyboardInterrupt:
-        print("error: stopped before the end; the same command starts again", file=sys.stderr)
-        raise SystemExit(130) from None
 
 
 def did_you_mean(text: str, known: Iterable[str]) -> str:

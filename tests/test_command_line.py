@@ -30,7 +30,7 @@ from custom.command_line import (
 from custom.data.near_duplicates import main as near_duplicates
 from custom.data.phantom import main as phantom
 from custom.data.prepare.__main__ import main as prepare
-from custom.errors import InputError
+from custom.errors import InputError, show_input_errors_in_one_line
 from custom.export import main as export
 from custom.monai_label.__main__ import main as monai_label
 from tests.bundles.conftest import ROOT
@@ -94,6 +94,13 @@ def test_a_mistake_is_one_line_on_standard_error():
     assert process.returncode == 1 and process.stdout == ""
     assert process.stderr.startswith("error: DATASET: 'floder' is not one of")
     assert process.stderr.endswith("did you mean 'folder'?\n") and process.stderr.count("\n") == 1
+
+
+def test_many_commands_in_one_process_hook_in_once():
+    show_input_errors_in_one_line()
+    hook = sys.excepthook
+    call("folder")
+    assert sys.excepthook is hook
 
 
 @pytest.mark.parametrize(

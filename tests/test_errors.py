@@ -92,11 +92,3 @@ def test_all_processes_but_the_first_wait_with_their_message(monkeypatch, capsys
         sys.excepthook(InputError, InputError(f"from {rank}"), None)
     assert waited == [3.0]
     assert capsys.readouterr().err == "error: from 0\nerror: from 1\n"
-
-
-def test_asking_twice_changes_nothing_more(monkeypatch):
-    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-    show_input_errors_in_one_line()
-    hook = sys.excepthook
-    show_input_errors_in_one_line()
-    assert sys.excepthook is hook is not sys.__excepthook__
