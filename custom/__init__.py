@@ -5,10 +5,9 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from custom.config_values import flag
 from custom.version import __version__, check_version
 
-__all__ = ["__version__", "check_version", "flag"]
+__all__ = ["__version__", "check_version"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -48,6 +48,8 @@ def show_input_errors_in_one_line() -> None:
     which the first says it and torchrun ends them.
     """
     previous = sys.excepthook
+    if getattr(previous, "shows_input_errors", False):
+        return
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         found = find_input_error(error)
@@ -58,4 +60,5 @@ def show_input_errors_in_one_line() -> None:
                 time.sleep(SECONDS_FOR_THE_FIRST_PROCESS)
             print(f"error: {found}", file=sys.stderr)
 
+    hook.shows_input_errors = True
     sys.excepthook = hook

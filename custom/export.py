@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -11,11 +10,10 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from monai.bundle import ConfigParser
+import click
 
-from custom.checkpoints import load_checkpoint, model_details
-from custom.errors import InputError, show_input_errors_in_one_line
-from custom.monai_label.models import UNTRAINED
+from custom.command_line import BUNDLE, Command, PathTo, run_command
+from custom.errors import InputError
 
 __all__ = ["export_bundle", "main"]
 
@@ -54,6 +52,8 @@ def export_bundle(
             `output` is taken or cannot be written.
     """
     bundle, output = Path(bundle).absolute(), Path(output).absolute()
+    from custom.checkpoints import model_details
+
     missing = [name for name in REQUIRED if not (bundle / name).is_file()]
     if missing:
         raise InputError(f"{bundle} is not a bundle: {missing[0]} is missing; give the folder that holds configs/")
@@ -111,6 +111,8 @@ def _copy(bundle: Path, model: Path | None, copy: Path) -> None:
         elif source.exists():
             shutil.copy2(source, copy / part)
     if model is not None:
+        from custom.monai_label.models import UNTRAINED
+
         (copy / "models").mkdir()
         shutil.copy2(model, copy / "models" / "model.pt")
         if (note := model.with_name(UNTRAINED)).is_file():
@@ -118,6 +120,8 @@ def _copy(bundle: Path, model: Path | None, copy: Path) -> None:
 
 
 def _check_trainable_in_monai_label(model: Path) -> None:
+    from custom.checkpoints import load_checkpoint
+
     name = load_checkpoint(model)["architecture"].get("network", "SemiGDA")
     if name != "SemiGDA":
         raise InputError(
@@ -129,6 +133,8 @@ def _check_trainable_in_monai_label(model: Path) -> None:
 def _merge_overlays(configs: Path, overlays: Path) -> None:
     if not overlays.is_dir():
         raise InputError(f"{configs.parent.name} has no overlays for MONAI Label: configs/monai_label/ is missing")
+    from monai.bundle import ConfigParser
+
     for overlay in sorted(overlays.glob("*.json")):
         merged = ConfigParser.load_config_files([str(configs / overlay.name), str(overlay)])
         (configs / overlay.name).write_text(json.dumps(merged, indent=4) + "\n", encoding="utf-8")
@@ -139,6 +145,8 @@ def _name_all_classes(metadata: Path, model: Path | None) -> None:
     """Give the classes numbers for names where the model knows others than the bundle's: MONAI Label shows them."""
     if model is None:
         return
+    from custom.checkpoints import load_checkpoint
+
     classes = load_checkpoint(model)["architecture"]["num_classes"]
     content = json.loads(metadata.read_text(encoding="utf-8"))
     names = content["network_data_format"]["outputs"]["pred"]["channel_def"]
@@ -166,20 +174,32 @@ def _large_files(output: Path) -> list[str]:
     return [f"{name} ({size / 2**20:.0f} MB)" for name, size in sorted(sizes.items()) if size > LARGE]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: export a bundle and say where it lies."""
-    show_input_errors_in_one_line()
-    parser = argparse.ArgumentParser(prog="python -m custom.export", description=__doc__)
-    parser.add_argument("bundle", metavar="BUNDLE", help="folder of the bundle, such as bundles/semigda_busi")
-    parser.add_argument("--output", required=True, metavar="DIR_OR_ZIP", help="the new bundle's folder, or NAME.zip")
-    parser.add_argument("--checkpoint", metavar="FILE", help="model.pt of a run (default: the bundle's own, if any)")
-    parser.add_argument("--overwrite", action="store_true", help="replace an exported bundle that is there already")
-    parser.add_argument("--monai-label", action="store_true", help="for model/ of a MONAI Label app")
-    options = parser.parse_args(arguments)
-    output = export_bundle(options.bundle, options.output, options.checkpoint, options.overwrite, options.monai_label)
-    print(f"bundle written to {output}")
-    if large := _large_files(output):
+@click.command(cls=Command, help=__doc__)
+@click.argument("bundle", type=BUNDLE, metavar="BUNDLE")
+@click.option(
+    "--output", type=PathTo(new=True), required=True, metavar="DIR_OR_ZIP", help="The new bundle's folder, or NAME.zip."
+)
+@click.option(
+    "--checkpoint", type=PathTo("file"), metavar="FILE", help="model.pt of a run (default: the bundle's own, if any)."
+)
+@click.option("--overwrite", is_flag=True, help="Replace an exported bundle that is there already.")
+@click.option("--monai-label", is_flag=True, help="For model/ of a MONAI Label app.")
+def command(bundle: Path, output: Path, checkpoint: Path | None, overwrite: bool, monai_label: bool) -> None:
+    """Export a bundle and say where it lies."""
+    written = export_bundle(bundle, output, checkpoint, overwrite, monai_label)
+    print(f"bundle written to {written}")
+    if checkpoint is None and not (bundle / "models" / "model.pt").exists():
+        print(
+            "warning: it has no weights, so it can be trained but not used for inference; train it, then export "
+            "again with --checkpoint RUN/model.pt"
+        )
+    if large := _large_files(written):
         print(f"for the model zoo, list in large_files.yml: {', '.join(large)}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    run_command(command, arguments, "python -m custom.export")
 
 
 if __name__ == "__main__":

@@ -1,27 +1,19 @@
-"""Where a run writes, and what a command line may say."""
+"""Where a run writes."""
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import json
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigParser, ConfigWorkflow
-from monai.bundle import run as bundle_run
-
 from custom.errors import InputError, show_input_errors_in_one_line
 from custom.files import write_whole
+from custom.options import check_name, find_running
 from custom.processes import on_first_process, refuse_strangers
 
-__all__ = ["check_command_line", "start", "run_folder"]
-
-
-MONAI_EXPRESSIONS = ("initialize", "run", "finalize")  # which `monai.bundle run` evaluates of itself
+__all__ = ["run_folder", "start"]
 
 
 def run_folder(runs_dir: str | os.PathLike, run_name: str, resume: bool = False) -> str:
@@ -31,9 +23,9 @@ def run_folder(runs_dir: str | os.PathLike, run_name: str, resume: bool = False)
     processes the first one chooses for all.
 
     Raises:
-        InputError: there is nothing to resume.
+        InputError: `run_name` is no plain name of a folder, or there is nothing to resume.
     """
-    return on_first_process(_choose_folder, Path(runs_dir), run_name, resume)
+    return on_first_process(_choose_folder, Path(runs_dir), check_name("run_name", run_name), resume)
 
 
 def _choose_folder(runs_dir: Path, run_name: str, resume: bool) -> str:
@@ -52,12 +44,12 @@ def _choose_folder(runs_dir: Path, run_name: str, resume: bool) -> str:
 
 
 def start(output_dir: str | os.PathLike) -> None:
-    """First thing of every bundle command: check the command line and make the output folder.
+    """Make the output folder of a bundle command.
 
     Writes `config.json`, the configuration with all overlays and overrides, into the folder.
 
     Raises:
-        InputError: a mistyped key, a folder that cannot be written, or several processes without the overlay for them.
+        InputError: a folder that cannot be written, or several processes without the overlay for them.
     """
     show_input_errors_in_one_line()
     refuse_strangers()
@@ -65,7 +57,6 @@ def start(output_dir: str | os.PathLike) -> None:
 
 
 def _start(folder: Path) -> None:
-    check_command_line()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "config.json", json.dumps(_running_configuration(), indent=1, default=str).encode())
@@ -74,92 +65,12 @@ def _start(folder: Path) -> None:
 
 
 def _running_configuration() -> dict[str, Any]:
-    """The configuration of the workflow that is evaluating this expression; empty outside of one.
-
-    MONAI gives an expression no name for the configuration it belongs to, so the calling frames are searched.
-    """
-    frame = inspect.currentframe()
-    while frame is not None:
-        caller = frame.f_locals.get("self")
-        if isinstance(caller, ConfigWorkflow):
-            configuration = {key: value for key, value in caller.parser.get().items() if key != "_meta_"}
-            if "bundle_root" in configuration:  # follows from the place of the file, and config.json lies elsewhere
-                configuration["bundle_root"] = str(caller.parser.get_parsed_content("bundle_root"))
-            return configuration
-        frame = frame.f_back
-    return {}
-
-
-def check_command_line(arguments: list[str] | None = None) -> None:
-    """Refuse overrides and overlay keys that nothing reads: MONAI accepts them in silence.
-
-    A key is known if the first configuration file has it or if any configuration value refers to it.
-
-    Args:
-        arguments: the command line; None for this process's own, if it is one of `monai.bundle run`.
-
-    Raises:
-        InputError: an unknown key or run id, with the nearest known one.
-    """
-    if arguments is None:
-        if not sys.argv or not sys.argv[0].replace("\\", "/").endswith("monai/bundle/__main__.py"):
-            return
-        arguments = sys.argv[1:]
-    positional, options = _split(arguments)
-    if "config_file" not in options or positional[:1] != ["run"]:
-        return
-    files = _as_list(options["config_file"])
-    merged = ConfigParser(ConfigParser.load_config_files(files))
-    base = ConfigParser(ConfigParser.load_config_files(files[:1]))
-    referenced = set(re.findall(r"@([A-Za-z_]\w*)", json.dumps(merged.get())))
-    own = set(inspect.signature(bundle_run).parameters) - {"override"}
-    known = [key for key in base.get() if not key.startswith("_")]
-
-    run_id = options.get("run_id") or (positional[1] if len(positional) > 1 else "run")
-    if run_id not in merged:
-        raise InputError(f"no run id {run_id!r} in {files[0]}{_nearest(run_id, known)}")
-    for file in files[1:]:
-        for key in ConfigParser.load_config_file(file):
-            root = re.split(r"#|::", key.lstrip("+"))[0]
-            is_known = root in base or root in referenced or root in MONAI_EXPRESSIONS or root.startswith("_")
-            if not is_known:
-                raise InputError(f"{file}: unknown key {root!r}{_nearest(root, known)}")
-    for key in options:
-        if key not in own and key not in merged:
-            nested = [f"{parent}#{child}" for parent in known for child in _children(base[parent])]
-            raise InputError(f"unknown option --{key}{_nearest(key, known + nested)}")
-
-
-def _children(value: Any) -> list[str]:
-    if not isinstance(value, dict):
-        return []
-    return [name for key, child in value.items() for name in (key, *(f"{key}#{inner}" for inner in _children(child)))]
-
-
-def _nearest(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else "; see the configuration file for what can be set"
-
-
-def _split(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Positional arguments and --key value (or --key=value) options, as Fire reads them."""
-    positional, options = [], {}
-    index = 0
-    while index < len(arguments):
-        token = arguments[index]
-        index += 1
-        if not token.startswith("--"):
-            positional.append(token)
-        elif "=" in token:
-            key, options[key] = token[2:].split("=", 1)[0], token.split("=", 1)[1]
-        elif index < len(arguments) and not arguments[index].startswith("--"):
-            options[token[2:]] = arguments[index]
-            index += 1
-        else:
-            options[token[2:]] = "True"
-    return positional, options
-
-
-def _as_list(value: str) -> list[str]:
-    names = re.findall(r"[^\[\]'\",\s][^\[\]'\",]*", value)
-    return [name.strip() for name in names]
+    """The configuration of the workflow that is evaluating this expression; empty outside of one."""
+    running = find_running()
+    if running is None:
+        return {}
+    parser = running.workflow.parser
+    configuration = {key: value for key, value in parser.get().items() if key != "_meta_"}
+    if "bundle_root" in configuration:  # follows from the place of the file, and config.json lies elsewhere
+        configuration["bundle_root"] = os.path.abspath(parser.get_parsed_content("bundle_root"))
+    return configuration

@@ -1,4 +1,4 @@
-"""Compare methods on a bundle: same data, schedule, selection and test for all, one table at the end.
+r"""Compare methods on a bundle: same data, schedule, selection and test for all, one table at the end.
 
 python -m custom.benchmark --bundle bundles/semigda_busi --dataset_dir DIR --methods semigda,supervised,ua_mt \
     --labels 10,30 --seeds 0,1,2 --output DIR
@@ -16,190 +16,96 @@ to what is there. The exit status is 1 if any run failed.
 
 from __future__ import annotations
 
-import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from filelock import FileLock, Timeout
+import click
 
-from custom.benchmark.plan import Plan, Run, make_plan, split_list
+from custom.benchmark.plan import make_plan, split_list
 from custom.benchmark.protocol import (
     DEFAULT_PROTOCOL,
     check_protocol,
-    keep_protocol,
     parse_overrides,
+    read_base,
     read_protocol,
+    refuse_mistyped,
 )
-from custom.benchmark.published import published_data_sets
-from custom.benchmark.record import (
-    Record,
-    describe_data,
-    describe_hardware,
-    merge_plan,
-    read_record,
-    write_record,
-)
-from custom.benchmark.report import write_pictures, write_report
-from custom.benchmark.results import read_result
-from custom.benchmark.runs import is_finished, run_all, run_folder, start_run, status_of
-from custom.config_values import flag
-from custom.errors import InputError, show_input_errors_in_one_line
-from custom.handlers.tracking import make_experiment
+from custom.command_line import BUNDLE, Command, PathTo, Text, WholeNumber, run_command
+from custom.errors import InputError
 
 __all__ = ["main"]
+
+_FREE_KEYS = {"ignore_unknown_options": True, "allow_extra_args": True}
+_HELP = __doc__.replace("\n\n", "\n\n\b\n")  # line by line, as it stands above
+
+
+@click.command(cls=Command, context_settings=_FREE_KEYS, help=_HELP)
+@click.option("--bundle", type=BUNDLE, metavar="DIR", help="Folder of the bundle.")
+@click.option("--dataset_dir", type=PathTo("folder"), metavar="DIR", help="Folder of the data.")
+@click.option("--datalist", type=PathTo("file"), metavar="FILE", help="Default: datalist.json in dataset_dir.")
+@click.option("--methods", type=Text(), metavar="A,B", help="semigda and names of configs/methods.")
+@click.option("--labels", type=Text(), metavar="A,B", help="Labelled subsets: 10,30 for 10%,30%; all.")
+@click.option("--seeds", type=Text(), default="0,1,2", metavar="A,B", help="Default: 0,1,2.")
+@click.option(
+    "--output", type=PathTo("folder", new=True), metavar="DIR", help="For everything that is written; always needed."
+)
+@click.option(
+    "--protocol", type=PathTo("file"), default=str(DEFAULT_PROTOCOL), metavar="FILE", help="Settings of all runs."
+)
+@click.option("--jobs", type=WholeNumber(1, 1024), default=1, metavar="N", help="Runs at once (default: 1).")
+@click.option("--experiment", type=Text(), metavar="NAME", help="MLflow experiment (default: benchmark_BUNDLE).")
+@click.option(
+    "--published",
+    type=Text(),
+    metavar="NAME",
+    help="Data set whose published numbers are shown, or none (default: the bundle's).",
+)
+@click.option("--report-only", is_flag=True, help="Train nothing.")
+@click.pass_context
+def command(context: click.Context, report_only: bool, published: str | None, **options: Any) -> int:
+    """Check what is asked for, then train or report."""
+    overrides = parse_overrides(context.args)
+    base = read_base(options["bundle"]) if options["bundle"] else {}
+    refuse_mistyped(overrides, base, [param.name for param in context.command.params])
+    for name in ("output",) if report_only else ("bundle", "dataset_dir", "methods", "labels", "output"):
+        if not options[name]:
+            raise InputError(f"--{name} is missing; see --help")
+    output = _plain("--output", options["output"])
+    if report_only:
+        if context.args:
+            file = output / "protocol.json"
+            raise InputError(f"{context.args[0]}: with --report-only the settings are those in {file}")
+        from custom.benchmark.session import report_again
+
+        return report_again(output, published)
+    plan = make_plan(
+        _plain("--bundle", options["bundle"]),
+        options["dataset_dir"],
+        split_list(options["methods"]),
+        split_list(options["labels"]),
+        split_list(options["seeds"]),
+        options["datalist"],
+    )
+    overrides = parse_overrides(context.args, base)
+    settings = {**read_protocol(options["protocol"]), **overrides}
+    check_protocol(settings, plan, overrides)
+    from custom.benchmark.session import run_benchmark
+
+    return run_benchmark(plan, settings, output, options["jobs"], options["experiment"], published)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    show_input_errors_in_one_line()
-    options, rest = _parser().parse_known_args(arguments)
-    output = Path(options.output).absolute()
-    for name, folder in (("output", output), ("bundle", options.bundle)):
-        if any(character in str(folder) for character in "[]'\","):
-            raise InputError(f"--{name} {folder}: MONAI takes no brackets, quotes and commas in it; give another path")
-    lock = FileLock(output / ".lock")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(f"another benchmark is writing to {output}: wait for it, or give another --output") from error
-    except OSError as error:
-        raise InputError(f"--output {output} cannot be written ({error.strerror}); give another folder") from error
-    try:
-        return _report(options, rest, output) if options.report_only else _run(options, rest, output)
-    finally:
-        lock.release()
+    return run_command(command, arguments, "python -m custom.benchmark")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m custom.benchmark",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--bundle", help="folder of the bundle")
-    parser.add_argument("--dataset_dir", help="folder of the data")
-    parser.add_argument("--datalist", help="datalist (default: datalist.json in dataset_dir)")
-    parser.add_argument("--methods", help="semigda and names of configs/methods, with commas between")
-    parser.add_argument("--labels", help="labelled subsets of the datalist: 10,30 for 10%%,30%%; all")
-    parser.add_argument("--seeds", default="0,1,2", help="default: 0,1,2")
-    parser.add_argument("--output", required=True, help="folder for everything that is written")
-    parser.add_argument("--protocol", default=DEFAULT_PROTOCOL, help="settings of all runs, instead of protocol.json")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once (default: 1)")
-    parser.add_argument("--experiment", help="MLflow experiment (default: benchmark_BUNDLE)")
-    parser.add_argument(
-        "--published", help="data set whose published numbers are shown, or none (default: the bundle's)"
-    )
-    parser.add_argument("--report-only", "--report_only", action="store_true", help="train nothing")
-    return parser
-
-
-def _run(options: argparse.Namespace, rest: Sequence[str], output: Path) -> int:
-    for name in ("bundle", "dataset_dir", "methods", "labels"):
-        if not getattr(options, name):
-            raise InputError(f"--{name} is missing; see --help")
-    if options.jobs < 1:
-        raise InputError(f"--jobs {options.jobs}: give a number of at least 1")
-    plan = make_plan(
-        options.bundle,
-        options.dataset_dir,
-        split_list(options.methods),
-        split_list(options.labels),
-        split_list(options.seeds),
-        options.datalist,
-    )
-    overrides = parse_overrides(rest)
-    settings = {**read_protocol(options.protocol), **overrides}
-    check_protocol(settings, plan, overrides)
-    todo = [run for run in plan.runs if not is_finished(output, run)]
-    data = describe_data(plan, settings, check=bool(todo))
-    hardware = [describe_hardware(settings, options.jobs)] if todo else []
-    record = merge_plan(read_record(output), plan, data, hardware, output)
-    published = _published(record, options.published)
-    keep_protocol(settings, output)
-    write_record(record, output)
-    print(f"{len(plan.runs)} runs, {len(plan.runs) - len(todo)} of them finished before; everything goes to {output}")
-    tracking = _prepare_tracking(options.experiment or f"benchmark_{plan.bundle.name}", settings, output)
-
-    def after_each(run: Run) -> str:
-        write_report(output, record, settings, published)
-        return _outcome(run, output)
-
-    write_report(output, record, settings, published)
-    previous = signal.signal(signal.SIGTERM, _as_interrupt)
-    try:
-        run_all(
-            todo,
-            lambda run: start_run(plan, run, settings, tracking, output, options.jobs),
-            output,
-            options.jobs,
-            after_each,
-            _say,
-        )
-    except KeyboardInterrupt:
-        write_report(output, record, settings, published)
-        _say(f"stopped; the same command goes on from here. So far: {output / 'table.md'}")
-        return 130
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-    return _finish(output, record, settings, plan, published)
-
-
-def _report(options: argparse.Namespace, rest: Sequence[str], output: Path) -> int:
-    if rest:
-        raise InputError(f"{rest[0]}: with --report-only the settings are those in {output / 'protocol.json'}")
-    record = read_record(output)
-    if record is None:
-        raise InputError(f"--output {output} holds no benchmark; leave --report-only out to start one")
-    published = _published(record, options.published)
-    settings = read_protocol(output / "protocol.json")
-    return _finish(output, record, settings, record.plan, published)
-
-
-def _finish(output: Path, record: Record, settings: dict[str, Any], plan: Plan, published: list[str]) -> int:
-    """Write everything, say where it is, and give the exit status for the runs of `plan`."""
-    write_report(output, record, settings, published)
-    try:
-        write_pictures(output, record, settings)
-    except Exception as error:  # the numbers are written, and pictures can be made again
-        _say(f"no pictures: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
-    print((output / "table.md").read_text(encoding="utf-8").split("\n## ")[0])
-    print(f"\nwritten to {output}: table.md, table.csv, runs.csv, dice_by_labels.png, pictures.png")
-    missing = [run for run in plan.runs if not is_finished(output, run)]
-    if missing:
-        _say(f"{len(missing)} of {len(plan.runs)} runs have no result; the same command tries them again")
-    return 1 if missing else 0
-
-
-def _published(record: Record, asked_for: str | None) -> list[str]:
-    return published_data_sets(record.plan.bundle.name, record.data["name"], record.data["num_classes"], asked_for)
-
-
-def _prepare_tracking(experiment: str, settings: dict[str, Any], output: Path) -> dict[str, Any]:
-    """Settings of tracking for the runs: one experiment in one database, which is made here, before they start."""
-    if not flag(settings.get("mlflow", True)):
-        return {}
-    uri = make_experiment(output / "mlruns.db", experiment)
-    return {"mlflow_experiment": experiment, "tracker#tracking_uri": uri}
-
-
-def _outcome(run: Run, output: Path) -> str:
-    if not is_finished(output, run):
-        return status_of(output, run)
-    return f"Dice {100 * (read_result(run_folder(output, run)).scores['dice'] or 0):.2f} %"
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
-def _as_interrupt(number: int, _: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _plain(option: str, folder: Path) -> Path:
+    """The absolute path; the runs' command and configuration hold it."""
+    if any(text in str(folder.absolute()) for text in ("[", "]", "'", '"', ",", "@#", "%#")):
+        raise InputError(f"{option} {folder}: MONAI takes no brackets, quotes and commas in it; give another path")
+    return folder.absolute()
 
 
 if __name__ == "__main__":

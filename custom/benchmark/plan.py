@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from custom.command_line import is_evaluated
 from custom.data import load_datalist, read_datalist
 from custom.errors import InputError
 
 __all__ = ["BASE_METHOD", "Plan", "Run", "bundle_methods", "make_plan", "split_list"]
 
+LARGEST_SEED = 2**32 - 2  # NumPy takes 32 bits, and one more than the seed is used too
 BASE_METHOD = "semigda"  # train.json as it is; every other method is an overlay on it
 
 
@@ -108,6 +110,7 @@ def make_plan(
             raise InputError(f"{option} is empty; name at least one")
         if twice := [value for value in values if list(values).count(value) > 1]:
             raise InputError(f"{option} names {twice[0]} twice; leave one out")
+    _check_names(subsets, datalist)
     return Plan(bundle, dataset_dir, datalist, tuple(methods), tuple(subsets), tuple(numbers))
 
 
@@ -124,7 +127,18 @@ def _refuse_unknown(option: str, names: Sequence[str], known: Sequence[str]) -> 
             raise InputError(f"{option}: {name!r} is not one of {', '.join(known)}{hint}")
 
 
+def _check_names(subsets: Sequence[str], datalist: Path) -> None:
+    """The names go into configurations and become folders."""
+    folders: dict[str, str] = {}
+    for name in subsets:
+        if is_evaluated(name):
+            raise InputError(f"{datalist}: the labelled subset {name!r} would be evaluated; give it a plain name")
+        other = folders.setdefault(Run("", name, 0).name, name)
+        if other != name:
+            raise InputError(f"{datalist}: {other!r} and {name!r} would share a folder; rename one, or leave one out")
+
+
 def _as_seed(text: Any) -> int:
-    if not re.fullmatch(r"\d+", str(text)):
-        raise InputError(f"--seeds: {text!r} is no whole number; give for example 0,1,2")
+    if not re.fullmatch(r"[0-9]{1,10}", str(text)) or int(text) > LARGEST_SEED:
+        raise InputError(f"--seeds: {text!r} is no whole number from 0 to {LARGEST_SEED}; give for example 0,1,2")
     return int(text)

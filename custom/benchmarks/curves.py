@@ -6,10 +6,12 @@ python -m custom.benchmarks.curves RUN [RUN ...] --labelled-batches 2 2 4       
 
 from __future__ import annotations
 
-import argparse
 import csv
 from pathlib import Path
 
+import click
+
+from custom.command_line import Command, Name, PathTo, Text, Values, WholeNumber, run_command
 from custom.errors import InputError
 
 __all__ = ["draw_curves", "main", "read_curve"]
@@ -56,20 +58,32 @@ def draw_curves(
     figure.savefig(output)
 
 
+@click.command(cls=Command)
+@click.argument("runs", nargs=-1, required=True, type=PathTo("folder"), metavar="RUN...")
+@click.option("--names", cls=Values, type=Text(), metavar="NAME ...", help="One for each run (default: of its folder).")
+@click.option("--metric", type=Name(("dice", "iou", "hd95")), default="dice", metavar="NAME", help="dice, iou or hd95.")
+@click.option(
+    "--labelled-batches",
+    cls=Values,
+    type=WholeNumber(1, 100_000),
+    metavar="N ...",
+    help="Labelled images in a step, one number for each run.",
+)
+@click.option(
+    "--output", type=PathTo("file", new=True), default="curves.png", metavar="PNG", help="Default: curves.png."
+)
+def command(runs: list[Path], names: list[str], metric: str, labelled_batches: list[int], output: Path) -> None:
+    """Draw the validation curves of runs beside each other, from their `metrics.csv`."""
+    names = names or [run.name for run in runs]
+    for option, given in (("--names", names), ("--labelled-batches", labelled_batches or names)):
+        if len(given) != len(runs):
+            raise InputError(f"{option}: give {len(runs)} values, one for each run")
+    draw_curves(runs, names, output, metric, labelled_batches)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--names", nargs="+")
-    parser.add_argument("--metric", default="dice", choices=("dice", "iou", "hd95"))
-    parser.add_argument("--labelled-batches", nargs="+", type=int, metavar="N", help="labelled images in a step, a run")
-    parser.add_argument("--output", type=Path, default=Path("curves.png"))
-    options = parser.parse_args(arguments)
-    names = options.names or [run.name for run in options.runs]
-    for option, given in (("--names", names), ("--labelled-batches", options.labelled_batches or names)):
-        if len(given) != len(options.runs):
-            raise InputError(f"{option}: give {len(options.runs)} values, one for each run")
-    draw_curves(options.runs, names, options.output, options.metric, options.labelled_batches)
+    run_command(command, arguments, "python -m custom.benchmarks.curves")
 
 
 if __name__ == "__main__":

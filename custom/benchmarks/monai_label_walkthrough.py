@@ -10,7 +10,6 @@ each training the server predicts the test images. Runs in the environment of MO
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import random
@@ -18,19 +17,22 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import click
 import numpy as np
-from monailabel.client import MONAILabelClient
 from PIL import Image
 from tqdm import tqdm
 
 from custom.benchmarks.label_server import LabelServer
+from custom.command_line import BUNDLE, SEED, Command, PathOrId, PathTo, WholeNumber, run_command
 from custom.data import load_datalist
-from custom.errors import InputError, show_input_errors_in_one_line
+from custom.errors import InputError
 from custom.metrics import bootstrap_interval
 from custom.monai_label.__main__ import add_bundle
-from custom.transforms.loading import mask_to_classes, open_as
+
+if TYPE_CHECKING:
+    from monailabel.client import MONAILabelClient
 
 __all__ = ["Walkthrough", "main"]
 
@@ -124,11 +126,15 @@ class Walkthrough:
         return LabelServer(self._folder(arm) / "app", self._folder(arm) / "studies")
 
     def _label(self, server: LabelServer, images: Sequence[str]) -> None:
+        from monailabel.client import MONAILabelClient
+
         client = MONAILabelClient(server.url)
         for image in images:
             client.save_label(image, self.labels[image], tag="final")
 
     def _train(self, server: LabelServer, arm: str, number: int, request: dict[str, Any]) -> None:
+        from monailabel.client import MONAILabelClient
+
         start = time.monotonic()
         answers = self._folder(arm) / "answers"  # not the server's own temporary folder: it clears away what it sent
         client = MONAILabelClient(server.url, tmpdir=str(answers))
@@ -157,6 +163,8 @@ class Walkthrough:
 
     def _dice(self, client: MONAILabelClient, item: dict[str, str]) -> float:
         """Dice of the foreground at the image's own size; 1 where truth and answer are both empty."""
+        from custom.transforms.loading import mask_to_classes, open_as
+
         answer, _ = client.infer(self.model, "", {"device": "cpu"}, file=item["image"])
         predicted = np.asarray(Image.open(answer)) > 0
         Path(answer).unlink()
@@ -226,57 +234,61 @@ def draw_results(rows: Sequence[dict[str, Any]], output: Path) -> None:
     figure.savefig(output)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
-    show_input_errors_in_one_line()
-    parser = argparse.ArgumentParser(
-        prog="python -m custom.benchmarks.monai_label_walkthrough", description=__doc__.splitlines()[0]
-    )
-    add = parser.add_argument
-    add("--bundle", type=Path, required=True)
-    add("--dataset_dir", type=Path, required=True, help="prepared data with datalist.json")
-    add("--output", type=Path, required=True, help="folder to make")
-    add("--first_stage", required=True)
-    add("--image_size", type=int, default=64)
-    add("--width", type=int, default=32)
-    add("--mapper_width", type=int, default=32)
-    add("--images", type=int, help="training images in the datastore, drawn with the seed (default: all)")
-    add("--test", type=int, help="test images, the first of the list (default: all)")
-    add("--start", type=int, default=8)
-    add("--add", type=int, default=8)
-    add("--rounds", type=int, default=2)
-    add("--epochs", type=int, default=50)
-    add("--alignment_epochs", type=int)
-    add("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
-    if options.output.exists():
-        raise InputError(f"--output {options.output} is there already: name a new folder")
-    data = load_datalist(options.dataset_dir / "datalist.json", options.dataset_dir, "all", use_unlabelled=False)
+_COUNT = WholeNumber(1, 1_000_000)
+
+
+@click.command(cls=Command, help=__doc__.splitlines()[0])
+@click.option("--bundle", type=BUNDLE, required=True, metavar="DIR")
+@click.option(
+    "--dataset_dir", type=PathTo("folder"), required=True, metavar="DIR", help="Prepared data with datalist.json."
+)
+@click.option("--output", type=PathTo("folder", new=True), required=True, metavar="DIR", help="Folder to make.")
+@click.option("--first_stage", type=PathOrId(), required=True, metavar="PATH_OR_ID")
+@click.option("--image_size", type=WholeNumber(8, 4096), default=64, metavar="PIXELS")
+@click.option("--width", type=WholeNumber(1, 1024), default=32, metavar="N")
+@click.option("--mapper_width", type=WholeNumber(1, 1024), default=32, metavar="N")
+@click.option("--images", type=_COUNT, metavar="N", help="Training images, drawn with the seed (default: all).")
+@click.option("--test", type=_COUNT, metavar="N", help="Test images, the first of the list (default: all).")
+@click.option("--start", type=_COUNT, default=8, metavar="N", help="Labels of the first round (default: 8).")
+@click.option("--add", type=_COUNT, default=8, metavar="N", help="Labels that each further round adds (default: 8).")
+@click.option("--rounds", type=_COUNT, default=2, metavar="N", help="Trainings of an arm (default: 2).")
+@click.option("--epochs", type=_COUNT, default=50, metavar="N")
+@click.option("--alignment_epochs", type=_COUNT, metavar="N")
+@click.option("--seed", type=SEED, default=0, metavar="N")
+def command(bundle: Path, dataset_dir: Path, output: Path, **options: Any) -> None:
+    """Run all arms and write the results."""
+    if output.exists():
+        raise InputError(f"--output {output} is there already: name a new folder")
+    data = load_datalist(dataset_dir / "datalist.json", dataset_dir, "all", use_unlabelled=False)
     pool = data["labelled"]
-    if options.images:
-        pool = random.Random(options.seed).sample(pool, min(options.images, len(pool)))
-    keys = ("first_stage", "image_size", "width", "mapper_width", "seed")
-    requests = {"max_epochs": options.epochs}
-    if options.alignment_epochs:
-        requests["alignment_epochs"] = options.alignment_epochs
+    if options["images"]:
+        pool = random.Random(options["seed"]).sample(pool, min(options["images"], len(pool)))
+    requests = {"max_epochs": options["epochs"]}
+    if options["alignment_epochs"]:
+        requests["alignment_epochs"] = options["alignment_epochs"]
     walkthrough = Walkthrough(
-        options.output,
-        options.bundle,
-        {key: getattr(options, key) for key in keys},
+        output,
+        bundle,
+        {key: options[key] for key in ("first_stage", "image_size", "width", "mapper_width", "seed")},
         pool,
-        data["test"][: options.test],
+        data["test"][: options["test"]],
         requests,
-        options.start,
-        options.add,
-        options.rounds,
-        options.seed,
+        options["start"],
+        options["add"],
+        options["rounds"],
+        options["seed"],
     )
-    options.output.mkdir(parents=True)
+    output.mkdir(parents=True)
     rows = walkthrough.run()
     table = format_results(rows)
-    (options.output / "results.md").write_text(table + "\n")
-    draw_results(rows, options.output / "results.png")
-    print(f"\n{table}\n\nresults: {options.output}")
+    (output / "results.md").write_text(table + "\n")
+    draw_results(rows, output / "results.png")
+    print(f"\n{table}\n\nresults: {output}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    run_command(command, arguments, "python -m custom.benchmarks.monai_label_walkthrough")
 
 
 if __name__ == "__main__":

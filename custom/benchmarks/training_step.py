@@ -5,25 +5,31 @@ python -m custom.benchmarks.training_step --first_stage PATH_OR_ID --width 32 --
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import statistics
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import click
 
-from custom.engines import AlignmentTrainer, SegmentationTrainer
-from custom.losses import ConsistencyWeight, PseudoLabels, SoftLabelDiceLoss
-from custom.networks import SemiGDA
+from custom.command_line import Command, Name, PathOrId, Text, WholeNumber, run_command
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from custom.engines import AlignmentTrainer, SegmentationTrainer
+    from custom.networks import SemiGDA
 
 __all__ = ["decode_in_two_passes", "main"]
 
 
 def decode_in_two_passes(network: SemiGDA, images: Tensor) -> Tensor:
     """What `SemiGDA.predict_branches` computes with one pass of the decoder, with one pass for each branch."""
+    import torch
+
     latents = network.encode_images(images)
     painted = []
     for latent, adapters, skips in (
@@ -40,6 +46,8 @@ def decode_in_two_passes(network: SemiGDA, images: Tensor) -> Tensor:
 
 def _measure(calls: dict[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, float]:
     """Median seconds of each call; the calls take turns, so that a disturbance hits all alike."""
+    import torch
+
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for repeat in range(repeats + 1):
         for name, call in calls.items():
@@ -62,27 +70,44 @@ def _trainer_step(trainer: AlignmentTrainer | SegmentationTrainer, batch: dict, 
     return step
 
 
-def main(arguments: list[str] | None = None) -> dict[str, object]:
-    """Run the measurement, print it as JSON and return it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--first_stage", required=True)
-    parser.add_argument("--subfolder")
-    parser.add_argument("--width", type=int)
-    parser.add_argument("--image_size", type=int, default=224)
-    parser.add_argument("--batch", type=int, default=2, help="labelled images, and as many unlabelled ones")
-    parser.add_argument("--amp", action="store_true")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    options = parser.parse_args(arguments)
+@click.command(cls=Command, help=__doc__.splitlines()[0])
+@click.option("--first_stage", type=PathOrId(), required=True, metavar="PATH_OR_ID")
+@click.option("--subfolder", type=Text(), metavar="NAME")
+@click.option("--width", type=WholeNumber(1, 1024), metavar="N")
+@click.option("--image_size", type=WholeNumber(8, 4096), default=224, metavar="PIXELS")
+@click.option(
+    "--batch", type=WholeNumber(1, 1024), default=2, metavar="N", help="Labelled images, and as many unlabelled ones."
+)
+@click.option("--amp", is_flag=True)
+@click.option("--repeats", type=WholeNumber(1, 100_000), default=5, metavar="N")
+@click.option("--device", type=Name(("cpu", "cuda")), metavar="NAME", help="Default: cuda if there is one.")
+def command(
+    first_stage: str,
+    subfolder: str | None,
+    width: int | None,
+    image_size: int,
+    batch: int,
+    amp: bool,
+    repeats: int,
+    device: str | None,
+) -> dict[str, object]:
+    """Measure."""
+    options = dict(locals())
+    import torch
 
+    from custom.engines import AlignmentTrainer, SegmentationTrainer
+    from custom.losses import ConsistencyWeight, PseudoLabels, SoftLabelDiceLoss
+    from custom.networks import SemiGDA
+
+    options["device"] = device or ("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
-    device = torch.device(options.device)
-    network = SemiGDA(options.first_stage, width=options.width, subfolder=options.subfolder).to(device)
-    shape = (options.batch, 3, options.image_size, options.image_size)
+    device = torch.device(options["device"])
+    network = SemiGDA(first_stage, width=width, subfolder=subfolder).to(device)
+    shape = (batch, 3, image_size, image_size)
     images, labels = torch.rand(shape, device=device), (torch.rand(shape, device=device)[:, :1] > 0.8).float()
-    batch = {"labelled": {"image": images, "label": labels}, "unlabelled": {"image": torch.rand(shape, device=device)}}
+    pair = {"labelled": {"image": images, "label": labels}, "unlabelled": {"image": torch.rand(shape, device=device)}}
     # any sized iterable: the steps are called one by one
-    shared = {"device": device, "max_epochs": 2, "train_data_loader": [batch], "network": network, "amp": options.amp}
+    shared = {"device": device, "max_epochs": 2, "train_data_loader": [pair], "network": network, "amp": amp}
     shared["consistency_weight"] = ConsistencyWeight()
     sgd = {"lr": 1e-4, "momentum": 0.9}
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -98,10 +123,10 @@ def main(arguments: list[str] | None = None) -> dict[str, object]:
         mixing_start=0.5,
         **shared,
     )
-    both = torch.cat([images, batch["unlabelled"]["image"]])
+    both = torch.cat([images, pair["unlabelled"]["image"]])
 
     def autocast() -> torch.autocast:
-        return torch.autocast(device.type, torch.bfloat16, enabled=options.amp)
+        return torch.autocast(device.type, torch.bfloat16, enabled=amp)
 
     def one_pass() -> None:
         with autocast():
@@ -115,17 +140,17 @@ def main(arguments: list[str] | None = None) -> dict[str, object]:
 
     seconds = _measure(
         {
-            "alignment_step": _trainer_step(align, batch, 1),
-            "segmentation_step": _trainer_step(segment, batch, 1),
-            "segmentation_step_with_mixing": _trainer_step(segment, batch, 2),
+            "alignment_step": _trainer_step(align, pair, 1),
+            "segmentation_step": _trainer_step(segment, pair, 1),
+            "segmentation_step_with_mixing": _trainer_step(segment, pair, 2),
             "decoder_in_one_pass": one_pass,
             "decoder_in_two_passes": two_passes,
         },
-        options.repeats,
+        repeats,
         device,
     )
     result = {
-        **vars(options),
+        **options,
         "threads": torch.get_num_threads(),
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
         "one_pass_over_two_passes": round(seconds["decoder_in_one_pass"] / seconds["decoder_in_two_passes"], 3),
@@ -137,6 +162,11 @@ def main(arguments: list[str] | None = None) -> dict[str, object]:
     }
     print(json.dumps(result, indent=1))
     return result
+
+
+def main(arguments: list[str] | None = None) -> dict[str, object]:
+    """Run the measurement, print it as JSON and return it."""
+    return run_command(command, arguments, "python -m custom.benchmarks.training_step")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,16 @@
 """Data: from the datalist to checked files and paired batches."""
 
-from custom.data.check import check_dataset, data_fingerprint
-from custom.data.datalist import load_datalist, read_datalist, read_num_classes
-from custom.data.evaluation_sampler import evaluation_sampler
-from custom.data.image_files import list_images
-from custom.data.paired_loader import PairedLoader
+from __future__ import annotations
 
-__all__ = [
-    "PairedLoader",
-    "check_dataset",
-    "data_fingerprint",
-    "evaluation_sampler",
-    "list_images",
-    "load_datalist",
-    "read_datalist",
-    "read_num_classes",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "check": ["check_dataset", "data_fingerprint"],
+        "datalist": ["load_datalist", "read_datalist", "read_num_classes"],
+        "evaluation_sampler": ["evaluation_sampler"],
+        "image_files": ["list_images"],
+        "paired_loader": ["PairedLoader"],
+    },
+)

@@ -25,7 +25,6 @@ seconds and 1000 took 30.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import hashlib
 import io
@@ -35,18 +34,19 @@ from itertools import combinations, product
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
+from custom.command_line import Command, PathTo, run_command
 from custom.data.datalist import load_datalist
 from custom.data.image_files import IMAGE_SUFFIXES, list_files
 from custom.data.near_duplicates_matching import Match, Views, find_matches, prepare_views
 from custom.data.near_duplicates_picture import draw_contact_sheet
-from custom.errors import InputError, show_input_errors_in_one_line
+from custom.errors import InputError
 from custom.files import file_digest, write_whole
-from custom.transforms.loading import image_to_rgb, open_as
 
 __all__ = ["NearDuplicate", "draw_contact_sheet", "duplicate_groups", "find_near_duplicates", "main", "write_tables"]
 
@@ -145,6 +145,8 @@ def write_tables(pairs: Sequence[NearDuplicate], paths: Sequence[Path], labels: 
 
 
 def _fingerprint(path: Path) -> _Fingerprint:
+    from custom.transforms.loading import image_to_rgb, open_as
+
     image = open_as(path, image_to_rgb)
     pixels = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
     return _Fingerprint(file_digest(path), pixels, prepare_views(image))
@@ -201,27 +203,34 @@ def _read_source(source: Path, dataset_dir: Path | None) -> tuple[list[Path], li
     return [path for path, _ in labelled_paths], [label for _, label in labelled_paths]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Look for images which are there more than once, within and across splits; write tables and a contact sheet."""
-    show_input_errors_in_one_line()
-    parser = argparse.ArgumentParser(prog="python -m custom.data.near_duplicates", description=main.__doc__)
-    parser.add_argument(
-        "source",
-        type=Path,
-        metavar="DIR_OR_DATALIST",
-        help="datalist (JSON), or folder of images; the names of its subfolders, if any, count as splits",
-    )
-    parser.add_argument(
-        "--dataset_dir", type=Path, metavar="DIR", help="where a datalist's paths start (default: its own folder)"
-    )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to; made if missing")
-    options = parser.parse_args(arguments)
-    paths, labels = _read_source(options.source, options.dataset_dir)
+@click.command(cls=Command)
+@click.argument("source", type=PathTo(), metavar="DIR_OR_DATALIST")
+@click.option(
+    "--dataset_dir", type=PathTo("folder"), metavar="DIR", help="Where a datalist's paths start (default: its folder)."
+)
+@click.option(
+    "--output",
+    type=PathTo("folder", new=True),
+    required=True,
+    metavar="DIR",
+    help="Folder to write to; made if missing.",
+)
+def command(source: Path, dataset_dir: Path | None, output: Path) -> None:
+    """Look for images which are there more than once, within and across splits; write tables and a contact sheet.
+
+    DIR_OR_DATALIST is a datalist (JSON), or a folder of images; the names of its subfolders, if any, count as splits.
+    """
+    paths, labels = _read_source(source, dataset_dir)
     pairs = find_near_duplicates(paths)
-    write_tables(pairs, paths, labels, options.output)
-    draw_contact_sheet(pairs, paths, labels, options.output / "near_duplicates.png")
+    write_tables(pairs, paths, labels, output)
+    draw_contact_sheet(pairs, paths, labels, output / "near_duplicates.png")
     print(_summary(pairs, duplicate_groups(len(paths), pairs), labels))
-    print(options.output / "near_duplicates.md")
+    print(output / "near_duplicates.md")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    run_command(command, arguments, "python -m custom.data.near_duplicates")
 
 
 if __name__ == "__main__":

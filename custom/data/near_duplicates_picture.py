@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
-from custom.data.pictures import DISAGREEMENT_COLOUR, captioned_row, sheet
-from custom.transforms.loading import image_to_rgb, open_as
-
 if TYPE_CHECKING:
     from custom.data.near_duplicates import NearDuplicate
 
@@ -39,6 +36,8 @@ def draw_contact_sheet(
     Raises:
         InputError: an image which cannot be read any more.
     """
+    from custom.data.pictures import sheet  # late: it brings torch, which a command's help does not need
+
     ordered = sorted(pairs, key=lambda pair: labels[pair.first] == labels[pair.second])
     across = sum(labels[pair.first] != labels[pair.second] for pair in pairs)
     cells = [_draw_pair(pair, paths, labels) for pair in ordered[:MOST_PAIRS]]
@@ -52,6 +51,8 @@ def draw_contact_sheet(
 
 
 def _draw_pair(pair: NearDuplicate, paths: Sequence[Path], labels: Sequence[str]) -> Image.Image:
+    from custom.data.pictures import captioned_row
+
     across = labels[pair.first] != labels[pair.second]
     members = (pair.first, pair.second)
     captions = [" · ".join(filter(None, [labels[member], Path(paths[member]).stem])) for member in members]
@@ -61,6 +62,9 @@ def _draw_pair(pair: NearDuplicate, paths: Sequence[Path], labels: Sequence[str]
 
 def _framed_tile(path: Path, framed: bool) -> Image.Image:
     """The image in the middle of a square tile, so that all pairs take the same room."""
+    from custom.data.pictures import DISAGREEMENT_COLOUR
+    from custom.transforms.loading import image_to_rgb, open_as
+
     tile = ImageOps.pad(open_as(path, image_to_rgb), (TILE_SIZE, TILE_SIZE), color="white")
     return ImageOps.expand(tile, FRAME_WIDTH, DISAGREEMENT_COLOUR if framed else "white")
 

@@ -8,19 +8,21 @@ compression gives grey values. Positions and lengths are shares of the picture's
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
 from scipy.special import expit
 
+from custom.command_line import SEED, Command, Name, PathTo, WholeNumber, run_command
 from custom.data import phantom_colonoscopy, phantom_dermoscopy, phantom_histology
 from custom.data.phantom_drawing import (
     ANGLES,
@@ -35,7 +37,7 @@ from custom.data.phantom_drawing import (
     smooth_noise,
     to_mask,
 )
-from custom.errors import InputError, show_input_errors_in_one_line
+from custom.errors import InputError
 from custom.files import write_whole
 
 __all__ = ["DIFFICULTY", "MODALITIES", "Difficulty", "draw_ultrasound_phantom", "write_phantom_dataset"]
@@ -77,6 +79,7 @@ MODALITIES = {
     "histology": "Synthetic H&E-stained tissue with tumour regions in each picture",
 }
 
+_COUNT = WholeNumber(0, 1_000_000)
 _SPLITS = ("training", "validation", "test")
 
 
@@ -441,20 +444,29 @@ def _write_pictures(folder: Path, datalist: dict, draw: DrawPhantom, image_size:
                 Image.fromarray(mask).save(folder / item["label"])
 
 
+@click.command(cls=Command)
+@click.option(
+    "--output",
+    type=PathTo("folder", new=True),
+    required=True,
+    metavar="DIR",
+    help="Folder to write to; made if missing.",
+)
+@click.option("--labelled", type=_COUNT, default=16, metavar="N", help="Training pictures with a mask (default: 16).")
+@click.option("--unlabelled", type=_COUNT, default=200, metavar="N", help="Training pictures without (default: 200).")
+@click.option("--validation", type=_COUNT, default=24, metavar="N", help="Validation pictures (default: 24).")
+@click.option("--test", type=_COUNT, default=60, metavar="N", help="Test pictures (default: 60).")
+@click.option("--image-size", type=WholeNumber(8, 4096), default=64, metavar="PIXELS", help="Side (default: 64).")
+@click.option("--seed", type=SEED, default=0, metavar="N", help="The same seed gives the same set (default: 0).")
+@click.option("--modality", type=Name(MODALITIES), default="ultrasound", metavar="NAME", help=", ".join(MODALITIES))
+def command(output: Path, **options: Any) -> None:
+    """Write a phantom data set and print the path of its datalist."""
+    print(write_phantom_dataset(output, **options))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: write a phantom data set and print the path of its datalist."""
-    show_input_errors_in_one_line()
-    parser = argparse.ArgumentParser(prog="python -m custom.data.phantom", description=main.__doc__)
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder to write to; made if it is missing")
-    parser.add_argument("--labelled", type=int, default=16, help="training pictures with a mask (default: %(default)s)")
-    parser.add_argument("--unlabelled", type=int, default=200, help="training pictures without (default: %(default)s)")
-    parser.add_argument("--validation", type=int, default=24, help="validation pictures (default: %(default)s)")
-    parser.add_argument("--test", type=int, default=60, help="test pictures (default: %(default)s)")
-    parser.add_argument("--image-size", type=int, default=64, help="side in pixels (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same set (default: %(default)s)")
-    parser.add_argument("--modality", choices=MODALITIES, default="ultrasound", help="(default: %(default)s)")
-    options = vars(parser.parse_args(arguments))
-    print(write_phantom_dataset(options.pop("output"), **options))
+    """Command line."""
+    run_command(command, arguments, "python -m custom.data.phantom")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,16 @@
 """Ignite engines: one trainer a stage, and the run that joins them."""
 
-from custom.engines.alignment_trainer import AlignmentEvaluator, AlignmentTrainer
-from custom.engines.autoencoder_trainer import AutoencoderEvaluator, AutoencoderTrainer
-from custom.engines.labels_only import LabelsOnlyBaseline
-from custom.engines.segmentation_trainer import SegmentationTrainer
-from custom.engines.training_run import Stage, TrainingRun
+from __future__ import annotations
 
-__all__ = [
-    "AlignmentEvaluator",
-    "AlignmentTrainer",
-    "AutoencoderEvaluator",
-    "AutoencoderTrainer",
-    "LabelsOnlyBaseline",
-    "SegmentationTrainer",
-    "Stage",
-    "TrainingRun",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "alignment_trainer": ["AlignmentEvaluator", "AlignmentTrainer"],
+        "autoencoder_trainer": ["AutoencoderEvaluator", "AutoencoderTrainer"],
+        "labels_only": ["LabelsOnlyBaseline"],
+        "segmentation_trainer": ["SegmentationTrainer"],
+        "training_run": ["Stage", "TrainingRun"],
+    },
+)

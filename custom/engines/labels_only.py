@@ -46,8 +46,8 @@ class LabelsOnlyBaseline:
             )
         self.config_file = str(config_file)
         self.meta_file = str(meta_file)
-        self.output_dir = Path(output_dir)
-        self.dataset_dir = str(dataset_dir)
+        self.output_dir = Path(os.path.abspath(output_dir))  # a text that MONAI never evaluates
+        self.dataset_dir = os.path.abspath(dataset_dir)
         self.resume = resume
 
     def run(self) -> dict[str, Any]:

@@ -98,7 +98,7 @@ class TrainingRun:
                 stage.trainer,
                 stage.evaluator,
                 stage.objects,
-                seed=seed + index,
+                seed=(seed + index) % 2**32,
                 interval=checkpoint_interval,
             )
             for index, (name, stage) in enumerate(stages.items())

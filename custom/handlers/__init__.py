@@ -1,25 +1,19 @@
 """Ignite handlers: metrics, checkpoints, tracking, progress, pictures and reports."""
 
-from custom.handlers.branch_metrics import branch_metrics, hard_one_hot
-from custom.handlers.evaluation_report import EvaluationReport, format_summary, format_table
-from custom.handlers.gradient_averaging import GradientAveraging
-from custom.handlers.panels import PanelSaver
-from custom.handlers.prediction_table import PredictionTable
-from custom.handlers.progress import attach_progress
-from custom.handlers.stage_checkpoint import StageCheckpoint
-from custom.handlers.tracking import ExperimentTracker, TrackingHandler
+from __future__ import annotations
 
-__all__ = [
-    "EvaluationReport",
-    "ExperimentTracker",
-    "GradientAveraging",
-    "PanelSaver",
-    "PredictionTable",
-    "StageCheckpoint",
-    "TrackingHandler",
-    "attach_progress",
-    "branch_metrics",
-    "format_summary",
-    "format_table",
-    "hard_one_hot",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "branch_metrics": ["branch_metrics", "hard_one_hot"],
+        "evaluation_report": ["EvaluationReport", "format_summary", "format_table"],
+        "gradient_averaging": ["GradientAveraging"],
+        "panels": ["PanelSaver"],
+        "prediction_table": ["PredictionTable"],
+        "progress": ["attach_progress"],
+        "stage_checkpoint": ["StageCheckpoint"],
+        "tracking": ["ExperimentTracker", "TrackingHandler"],
+    },
+)

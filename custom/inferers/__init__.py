@@ -1,5 +1,12 @@
 """Inferers."""
 
-from custom.inferers.branch_inferer import BranchInferer
+from __future__ import annotations
 
-__all__ = ["BranchInferer"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "branch_inferer": ["BranchInferer"],
+    },
+)

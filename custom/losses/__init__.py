@@ -1,17 +1,17 @@
 """Losses, pseudo-labels and the weight of the unsupervised terms."""
 
-from custom.losses.complementary_loss import complementary_loss
-from custom.losses.confident_pseudo_labels import confident_pseudo_labels
-from custom.losses.consistency_weight import ConsistencyWeight
-from custom.losses.decided_dice_ce import DecidedDiceCELoss
-from custom.losses.pseudo_labels import PseudoLabels
-from custom.losses.soft_label_dice import SoftLabelDiceLoss
+from __future__ import annotations
 
-__all__ = [
-    "ConsistencyWeight",
-    "DecidedDiceCELoss",
-    "PseudoLabels",
-    "SoftLabelDiceLoss",
-    "complementary_loss",
-    "confident_pseudo_labels",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "complementary_loss": ["complementary_loss"],
+        "confident_pseudo_labels": ["confident_pseudo_labels"],
+        "consistency_weight": ["ConsistencyWeight"],
+        "decided_dice_ce": ["DecidedDiceCELoss"],
+        "pseudo_labels": ["PseudoLabels"],
+        "soft_label_dice": ["SoftLabelDiceLoss"],
+    },
+)

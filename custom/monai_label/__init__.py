@@ -5,8 +5,13 @@ Only `disagreement`, `datastore` and `server` need the package monailabel; a bun
 
 from __future__ import annotations
 
-from custom.monai_label.models import ModelPublisher, forget_training, is_trained
-from custom.monai_label.requests import requested_data
-from custom.monai_label.results import DescribeResultd
+import lazy_loader
 
-__all__ = ["DescribeResultd", "ModelPublisher", "forget_training", "is_trained", "requested_data"]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "models": ["ModelPublisher", "forget_training", "is_trained"],
+        "requests": ["requested_data"],
+        "results": ["DescribeResultd"],
+    },
+)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigParser
+import click
 
-from custom.checkpoints import save_model
-from custom.errors import InputError, find_input_error, show_input_errors_in_one_line
+from custom.command_line import BUNDLE, SEED, Command, PathOrId, PathTo, Text, WholeNumber, is_evaluated, run_command
+from custom.errors import InputError, find_input_error
 from custom.export import export_bundle
-from custom.monai_label.models import mark_as_untrained
 
 __all__ = ["add_bundle", "main"]
 
@@ -46,13 +45,18 @@ def add_bundle(
         InputError: no bundle there, no such checkpoint, a first stage that cannot be loaded, the app has this bundle
             already, or `app` is a folder with other things.
     """
-    bundle, app = Path(bundle), Path(app)
+    bundle, app = Path(bundle).absolute(), Path(app)
+    for key, value in (settings or {}).items():
+        if is_evaluated(value):
+            raise InputError(f"{key} {value!r} would be evaluated in a configuration; give a plain number or text")
     _check_app(app)
     place = app / "model" / bundle.resolve().name
     with tempfile.TemporaryDirectory() as temporary:
         model = Path(checkpoint) if checkpoint is not None else Path(temporary) / "model.pt"
         if checkpoint is None:
             _save_untrained(bundle, model, settings or {})
+            from custom.monai_label.models import mark_as_untrained
+
             mark_as_untrained(model)
         export_bundle(bundle, place, model, overwrite, monai_label=True)
     for file in TEMPLATE.iterdir():
@@ -75,6 +79,10 @@ def _save_untrained(bundle: Path, model: Path, settings: dict[str, Any]) -> None
     configuration = bundle / "configs" / "train.json"
     if not configuration.is_file():
         raise InputError(f"{bundle} is not a bundle: {configuration} is missing")
+    from monai.bundle import ConfigParser
+
+    from custom.checkpoints import save_model
+
     parser = ConfigParser()
     parser.read_config(str(configuration))
     parser.update({"bundle_root": str(bundle), "num_classes": 2, **settings})
@@ -86,28 +94,39 @@ def _save_untrained(bundle: Path, model: Path, settings: dict[str, Any]) -> None
     save_model(network, model, details)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: add bundles to an app and say how to start the server."""
-    show_input_errors_in_one_line()
-    parser = argparse.ArgumentParser(prog="python -m custom.monai_label", description=__doc__)
-    add = parser.add_argument
-    add("--app", required=True, metavar="DIR", help="the app; made if it is not there")
-    add("--bundle", required=True, metavar="DIR", help="folder of the bundle, such as bundles/semigda_busi")
-    add("--checkpoint", metavar="FILE", help="model.pt of a run (default: an untrained model)")
-    add("--overwrite", action="store_true", help="replace the bundle if the app has not trained it yet")
-    new = parser.add_argument_group("an untrained model", "keys of the bundle's train.json, with its defaults")
-    new.add_argument("--first_stage", metavar="PATH_OR_ID")
-    new.add_argument("--first_stage_subfolder", metavar="NAME")
-    for key in ("image_size", "num_classes", "width", "mapper_width", "seed"):
-        new.add_argument(f"--{key}", type=int, metavar="N")
-    options = vars(parser.parse_args(arguments))
-    place = {key: options.pop(key) for key in ("bundle", "app", "checkpoint", "overwrite")}
+@click.command(cls=Command, help=__doc__)
+@click.option("--app", type=PathTo("folder", new=True), required=True, metavar="DIR", help="Made if it is not there.")
+@click.option(
+    "--bundle",
+    type=BUNDLE,
+    required=True,
+    metavar="DIR",
+    help="Folder of the bundle, such as bundles/semigda_busi.",
+)
+@click.option(
+    "--checkpoint", type=PathTo("file"), metavar="FILE", help="model.pt of a run (default: an untrained model)."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the bundle if the app has not trained it yet.")
+@click.option("--first_stage", type=PathOrId(), metavar="PATH_OR_ID", help="Of an untrained model, as all below.")
+@click.option("--first_stage_subfolder", type=Text(), metavar="NAME", help="Default: as in the bundle's train.json.")
+@click.option("--image_size", type=WholeNumber(8, 4096), metavar="PIXELS", help="The same.")
+@click.option("--num_classes", type=WholeNumber(2, 256), metavar="N", help="With the background (default: 2).")
+@click.option("--width", type=WholeNumber(1, 1024), metavar="N", help="Default: as in the bundle's train.json.")
+@click.option("--mapper_width", type=WholeNumber(1, 1024), metavar="N", help="The same.")
+@click.option("--seed", type=SEED, metavar="N", help="The same.")
+def command(app: Path, bundle: Path, checkpoint: Path | None, overwrite: bool, **options: Any) -> None:
+    """Add a bundle to an app and say how to start the server."""
     settings = {key: value for key, value in options.items() if value is not None}
-    if place["checkpoint"] and settings:
+    if checkpoint and settings:
         raise InputError(f"--{next(iter(settings))} is for an untrained model; a checkpoint knows its own")
-    added = add_bundle(**place, settings=settings)
+    added = add_bundle(bundle, app, checkpoint, settings, overwrite)
     print(f"bundle written to {added}")
-    print(f"start the server: monailabel start_server --app {place['app']} --studies FOLDER_OF_IMAGES")
+    print(f"start the server: monailabel start_server --app {shlex.quote(str(app))} --studies FOLDER_OF_IMAGES")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    run_command(command, arguments, "python -m custom.monai_label")
 
 
 if __name__ == "__main__":

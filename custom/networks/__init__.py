@@ -1,36 +1,24 @@
 """Networks: the frozen first stage, the trainable parts, and SemiGDA made of them."""
 
-from custom.networks.diffrect import DiffRectNetworks, LabelRectifier
-from custom.networks.first_stage import FirstStage, build_first_stage
-from custom.networks.first_stage_loading import load_first_stage
-from custom.networks.first_stage_saving import save_first_stage
-from custom.networks.label_codec import LabelCodec
-from custom.networks.latent_mapper import LatentMapper
-from custom.networks.pyramid_unet import PyramidUNet
-from custom.networks.scdl_unet import SCDLUNet
-from custom.networks.semigda import BranchOutputs, SemiGDA
-from custom.networks.skip_adapters import SkipAdapters
-from custom.networks.trainable_encoder import TrainableEncoder
-from custom.networks.training_networks import MeanTeacher, NetworkPair, TrainingNetworks
-from custom.networks.unet import UNet
+from __future__ import annotations
 
-__all__ = [
-    "BranchOutputs",
-    "DiffRectNetworks",
-    "FirstStage",
-    "LabelCodec",
-    "LabelRectifier",
-    "LatentMapper",
-    "MeanTeacher",
-    "NetworkPair",
-    "PyramidUNet",
-    "SCDLUNet",
-    "SemiGDA",
-    "SkipAdapters",
-    "TrainableEncoder",
-    "TrainingNetworks",
-    "UNet",
-    "build_first_stage",
-    "load_first_stage",
-    "save_first_stage",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "diffrect": ["DiffRectNetworks", "LabelRectifier"],
+        "first_stage": ["FirstStage", "build_first_stage"],
+        "first_stage_loading": ["load_first_stage"],
+        "first_stage_saving": ["save_first_stage"],
+        "label_codec": ["LabelCodec"],
+        "latent_mapper": ["LatentMapper"],
+        "pyramid_unet": ["PyramidUNet"],
+        "scdl_unet": ["SCDLUNet"],
+        "semigda": ["BranchOutputs", "SemiGDA"],
+        "skip_adapters": ["SkipAdapters"],
+        "trainable_encoder": ["TrainableEncoder"],
+        "training_networks": ["MeanTeacher", "NetworkPair", "TrainingNetworks"],
+        "unet": ["UNet"],
+    },
+)

@@ -1,5 +1,12 @@
 """Learning-rate schedules."""
 
-from custom.optimizers.polynomial_restarts import PolynomialRestarts
+from __future__ import annotations
 
-__all__ = ["PolynomialRestarts"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "polynomial_restarts": ["PolynomialRestarts"],
+    },
+)

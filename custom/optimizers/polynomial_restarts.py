@@ -7,6 +7,8 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from custom.errors import InputError
+
 __all__ = ["PolynomialRestarts"]
 
 
@@ -21,6 +23,9 @@ class PolynomialRestarts(LambdaLR):
         restart: "exact": cycles of equal length, so that the last one ends with the stage.
             "release": W = floor(epochs / cycles) * epoch_length, which leaves a stray cycle for the remaining epochs.
         epoch_length: iterations of an epoch, used by "release" alone.
+
+    Raises:
+        InputError: unknown `restart`.
     """
 
     def __init__(
@@ -32,6 +37,8 @@ class PolynomialRestarts(LambdaLR):
         restart: str = "exact",
         epoch_length: int = 1,
     ) -> None:
+        if restart not in ("exact", "release"):
+            raise InputError(f"restart {restart!r}: choose 'exact' or 'release'")
         if restart == "release":
             self.cycle_length = max(1, total_iterations // epoch_length // cycles) * epoch_length
         else:

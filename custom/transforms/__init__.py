@@ -1,19 +1,16 @@
 """Transforms: loading images and masks, and what MONAI's augmentation lacks."""
 
-from custom.transforms.augmentation import RandColourJitterd, RandShiftScaleRotated
-from custom.transforms.branches import SplitBranchesd
-from custom.transforms.colour_palette import colour_labels, colour_palette
-from custom.transforms.enhancement import RandEnhanced
-from custom.transforms.loading import LoadImageAndLabeld, image_to_rgb, mask_to_classes
+from __future__ import annotations
 
-__all__ = [
-    "LoadImageAndLabeld",
-    "RandColourJitterd",
-    "RandEnhanced",
-    "RandShiftScaleRotated",
-    "SplitBranchesd",
-    "colour_labels",
-    "colour_palette",
-    "image_to_rgb",
-    "mask_to_classes",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "augmentation": ["RandColourJitterd", "RandShiftScaleRotated"],
+        "branches": ["SplitBranchesd"],
+        "colour_palette": ["colour_labels", "colour_palette"],
+        "enhancement": ["RandEnhanced"],
+        "loading": ["LoadImageAndLabeld", "image_to_rgb", "mask_to_classes"],
+    },
+)

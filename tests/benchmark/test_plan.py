@@ -86,3 +86,26 @@ def test_test_images_without_labels_are_refused(plan_with, phantoms, tmp_path, m
     with pytest.raises(InputError) as error:
         plan_with(dataset_dir=tmp_path / "data")
     assert '"test"' in message_of(error)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [(["$x"], "would be evaluated"), (["a b", "a_b"], "would share a folder"), (["@x"], "plain name")],
+)
+def test_names_of_subsets_are_plain_and_make_folders_of_their_own(
+    names, words, plan_with, phantoms, tmp_path, message_of
+):
+    content = json.loads((phantoms / "datalist.json").read_text())
+    content["labelled_subsets"] = {name: [content["training"][0]["image"]] for name in names}
+    datalist = tmp_path / "datalist.json"
+    datalist.write_text(json.dumps(content))
+    with pytest.raises(InputError) as error:
+        plan_with(labels=names, datalist=datalist)
+    assert words in message_of(error)
+
+
+@pytest.mark.parametrize("seed", ["-1", "1.5", "9" * 30, str(2**32), "\u0663", "$1"])
+def test_a_seed_is_what_numpy_takes(seed, plan_with, message_of):
+    with pytest.raises(InputError) as error:
+        plan_with(seeds=[seed])
+    assert "no whole number from 0" in message_of(error)

@@ -102,3 +102,57 @@ def test_the_protocol_kept_may_change_only_where_no_result_depends_on_it(tmp_pat
         with pytest.raises(InputError) as error:
             keep_protocol(changed, tmp_path)
         assert words in message_of(error)
+
+
+BASE = {"first_stage": "name", "amp": False, "image_size": 224, "mixing_start": "$1 / 3"}
+
+
+def test_what_is_a_text_in_the_bundle_stays_a_text():
+    for text in ("123", "1e5", "true", "[a]", "None"):
+        assert parse_overrides(["--first_stage", text], BASE) == {"first_stage": text}
+    assert parse_overrides(["--first_stage", "null", "--amp", "True"], BASE) == {"first_stage": None, "amp": True}
+
+
+def test_a_first_stage_may_lie_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert parse_overrides(["--first_stage", "~/stage"], BASE) == {"first_stage": str(tmp_path / "stage")}
+
+
+@pytest.mark.parametrize("key", ["first_stage", "mixing_start", "width", "train#trainer#_target_"])
+@pytest.mark.parametrize("text", ["$x", "@x", "%x", "[1, '$x']", "{'_target_': 'os.system'}"])
+def test_nothing_that_would_be_evaluated_is_taken(key, text, tmp_path, message_of):
+    with pytest.raises(InputError) as error:
+        parse_overrides([f"--{key}", text])
+    assert f"--{key}" in message_of(error)
+    file = tmp_path / "protocol.json"
+    file.write_text(json.dumps({key: text if text[0] in "$@%" else ["@x"]}))
+    with pytest.raises(InputError) as error:
+        read_protocol(file)
+    assert key in message_of(error)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("image_size", "x"),
+        ("image_size", -32),
+        ("amp", "maybe"),
+        ("momentum", 5),
+        ("segmentation_epochs", 0),
+        ("lr_restart", "foo"),
+        ("train#preprocessing#transforms#2#prob", "x"),
+        ("network_def", 1),
+    ],
+)
+def test_a_value_of_the_wrong_type_or_range_is_refused(plan, key, value, message_of):
+    with pytest.raises(InputError) as error:
+        check_protocol({key: value}, plan)
+    assert key in message_of(error)
+
+
+@pytest.mark.parametrize(("key", "value"), [("largest_component", True), ("num_classes", 3)])
+def test_what_is_about_the_data_is_no_matter_of_a_protocol_but_may_be_asked_for(plan, key, value, message_of):
+    with pytest.raises(InputError) as error:
+        check_protocol({key: value}, plan)
+    assert f"--{key}" in message_of(error)
+    check_protocol({key: value}, plan, [key])

@@ -62,7 +62,7 @@ def test_the_packages_are_those_the_code_imports_at_the_versions_of_the_requirem
         ("monai", "pytorch", "numpy"), ("monai", "torch", "numpy"), strict=True)}  # fmt: skip
     assert {key: METADATA[key] for key in own} == own
     assert packages == {name: requirements[name] for name in packages}
-    modules = {"ignite": "pytorch-ignite", "PIL": "pillow", "skimage": "scikit-image"}
+    modules = {"ignite": "pytorch-ignite", "PIL": "pillow", "skimage": "scikit-image", "lazy_loader": "lazy-loader"}
     come_along = {"monai", "torch", "numpy", "safetensors", "huggingface_hub"}  # the last two with diffusers
     assert {modules.get(name, name) for name in imported_when_loaded()} - come_along <= set(packages)
 

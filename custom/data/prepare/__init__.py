@@ -1,8 +1,15 @@
 """From what people download to a checked data set: `python -m custom.data.prepare`."""
 
-from custom.data.prepare.archives import ArchiveLimits
-from custom.data.prepare.options import PrepareOptions
-from custom.data.prepare.run import Prepared, prepare_dataset
-from custom.data.prepare.sources import SOURCES
+from __future__ import annotations
 
-__all__ = ["SOURCES", "ArchiveLimits", "PrepareOptions", "Prepared", "prepare_dataset"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "archives": ["ArchiveLimits"],
+        "options": ["PrepareOptions"],
+        "run": ["Prepared", "prepare_dataset"],
+        "sources": ["SOURCES"],
+    },
+)

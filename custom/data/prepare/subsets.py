@@ -12,7 +12,7 @@ import numpy as np
 from custom.data.prepare.records import Release
 from custom.errors import InputError
 
-__all__ = ["PERCENTAGES", "labelled_subsets", "labelling_order"]
+__all__ = ["PERCENTAGES", "labelled_subsets", "labelling_order", "read_labelled_count"]
 
 PERCENTAGES = (1, 5, 10, 20, 30, 50, 100)
 
@@ -70,11 +70,22 @@ def labelled_subsets(
     return {name: list(order[:size]) for name, size in sorted(sizes.items(), key=lambda item: item[1])}
 
 
-def _wanted_size(name: str, available: int) -> int:
-    match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", name)
-    if match is None:
+def read_labelled_count(name: str) -> int | Fraction:
+    """A count, such as "20", as a whole number; a percentage, such as "15%", as a share in (0, 1].
+
+    Raises:
+        InputError: it is neither.
+    """
+    match = re.fullmatch(r"([0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,9})?)%", name)
+    size = 0 if match is None else int(match[1]) if match[1] else Fraction(match[2]) / 100
+    if size <= 0 or (isinstance(size, Fraction) and size > 1):
         raise InputError(f'--labelled-counts: {name!r} is no count or percentage; write 20 or "15%"')
-    size = int(match[1]) if match[1] else math.ceil(Fraction(match[2]) / 100 * available)
+    return size
+
+
+def _wanted_size(name: str, available: int) -> int:
+    wanted = read_labelled_count(name)
+    size = wanted if isinstance(wanted, int) else math.ceil(wanted * available)
     if not 1 <= size <= available:
         raise InputError(f"--labelled-counts: {name} asks for {size} of {available} labelled training images")
     return size
