@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,9 @@ from torch import nn
 
 from custom import networks
 from custom.errors import InputError
+from custom.file_kinds import describe_content, describe_file
+from custom.files import require_regular_file
+from custom.weights import check_architecture, check_finite, check_tensors, digest
 
 __all__ = ["load_checkpoint", "load_model", "load_trained_weights", "model_details", "save_atomically", "save_model"]
 
@@ -50,12 +56,40 @@ def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
         InputError: the file is missing or is no checkpoint.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"no checkpoint at {path}: train first, or give the path of a model.pt")
+    require_regular_file(path)
     try:
+        _check_archive(path)
         return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
     except Exception as error:
-        raise InputError(f"{path} cannot be read as a checkpoint ({type(error).__name__}): is it cut short?") from error
+        raise InputError(f"{path} cannot be read as a checkpoint: it {_reason(path, error)}") from error
+
+
+def _check_archive(path: Path) -> None:
+    """Compare the check sums of a ZIP archive, which PyTorch writes and does not read, before anything is unpacked.
+
+    Raises:
+        ValueError: flipped bits, or packed content, which could unpack to any size.
+    """
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            return  # PyTorch before 1.6
+    with zipfile.ZipFile(path) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("packed content")
+        if archive.testzip() is not None:
+            raise ValueError("flipped bits")
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if isinstance(error, ValueError) and "flipped bits" in str(error):
+        return "is damaged (its check sums do not fit): copy or download it again"
+    if (found := re.search(r"Unsupported (?:global|class|operand)\S*:? (?:GLOBAL )?([\w.]+)", str(error))) is not None:
+        return f"holds Python objects ({found[1]}), which could run code and are not opened: give a model.pt"
+    return describe_file(path)
 
 
 def save_model(network: nn.Module, path: str | os.PathLike, details: dict[str, Any] | None = None) -> None:
@@ -63,12 +97,19 @@ def save_model(network: nn.Module, path: str | os.PathLike, details: dict[str, A
 
     Args:
         network: the trained network; what only training needs is left out.
-        path: the file, {"model", "architecture", "details"}.
+        path: the file, {"model", "architecture", "details", "checksum"}.
         details: plain values that describe how it was trained, such as image_size.
+
+    Raises:
+        InputError: the weights are not finite, or the file cannot be written.
     """
     network = _for_inference(network)
     content = {"model": network.state_dict(), "architecture": network.architecture, "details": details or {}}
-    save_atomically(content, path)
+    try:
+        check_finite(content["model"])
+    except InputError as error:
+        raise InputError(f"{path} is not written: {error}; train again with a lower learning rate") from error
+    save_atomically({**content, "checksum": digest(content)}, path)
 
 
 def model_details(path: str | os.PathLike) -> dict[str, Any]:
@@ -77,7 +118,10 @@ def model_details(path: str | os.PathLike) -> dict[str, Any]:
     Raises:
         InputError: missing or unreadable file.
     """
-    return _entries(path, "model").get("details", {})
+    details = _entries(path, "model").get("details", {})
+    if not isinstance(details, dict):
+        raise InputError(f"{path}: its entry 'details' is a {type(details).__name__}, no named values")
+    return details
 
 
 def load_model(path: str | os.PathLike) -> nn.Module:
@@ -87,13 +131,47 @@ def load_model(path: str | os.PathLike) -> nn.Module:
         InputError: missing or unreadable file, or not such a model.
     """
     checkpoint = _entries(path, "model", "architecture")
-    name = checkpoint["architecture"].get("network", "SemiGDA")  # files from before there were others do not say
+    architecture, state = checkpoint["architecture"], checkpoint["model"]
+    with _about(path):
+        check_architecture(architecture)
+    name = architecture.get("network", "SemiGDA")  # files from before there were others do not say
     kind = getattr(networks, str(name), None)
     if not hasattr(kind, "from_architecture"):
         raise InputError(f"{path} holds a network {name!r} that this version does not know: use the version it is from")
-    network = kind.from_architecture(checkpoint["architecture"])
-    _load(network.load_state_dict, checkpoint["model"], path)
+    with torch.device("meta"):  # shapes without memory: a wrong width must not take all of it
+        sketch = _build(kind, architecture, path)
+    _compare(sketch.state_dict(), state, path)
+    network = _build(kind, architecture, path)
+    _load(network.load_state_dict, state, path)
     return network.eval()
+
+
+def _build(kind: Any, architecture: dict[str, Any], path: str | os.PathLike) -> nn.Module:
+    try:
+        return kind.from_architecture(architecture)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: no network can be built from its architecture ({reason})") from error
+
+
+def _compare(expected: dict[str, torch.Tensor], state: dict[str, torch.Tensor], path: str | os.PathLike) -> None:
+    """Compare names, shapes and kinds of numbers."""
+    missing = [name for name in expected if name not in state]
+    if missing and all(name.startswith("first_stage.") for name in missing):
+        raise InputError(f"{path} holds a stage's best weights without their first_stage: give the model.pt of the run")
+    if missing:
+        raise InputError(f"{path}: weights are missing ({missing[0]}): it is damaged or not written by this project")
+    for name, tensor in state.items():
+        if name not in expected:
+            raise InputError(
+                f"{path}: its network has no weights {name[:80]!r}: damaged or not written by this project"
+            )
+        wanted = expected[name]
+        if tensor.shape != wanted.shape or tensor.is_floating_point() != wanted.is_floating_point():
+            raise InputError(
+                f"{path}: {name} has shape {tuple(tensor.shape)} and type {tensor.dtype}, its architecture says "
+                f"{tuple(wanted.shape)} and {wanted.dtype}: it is damaged or not written by this project"
+            )
 
 
 def load_trained_weights(network: nn.Module, path: str | os.PathLike) -> None:
@@ -124,14 +202,29 @@ def _entries(path: str | os.PathLike, *names: str) -> dict[str, Any]:
     checkpoint = load_checkpoint(path)
     if not isinstance(checkpoint, dict) or not set(names) <= checkpoint.keys():
         wanted = " and ".join(f"'{name}'" for name in names)
-        raise InputError(f"{path} is not a model file of this project (no entry {wanted}): give a model.pt")
+        raise InputError(
+            f"{path} is not a model file of this project (no entry {wanted}): it {describe_content(checkpoint)}; "
+            "give a model.pt"
+        )
+    with _about(path):
+        check_tensors(checkpoint["model"])
+        if "checksum" in checkpoint and checkpoint["checksum"] != digest(checkpoint):  # older files have none
+            raise InputError("it is damaged (its checksum does not fit): copy or download it again")
     return checkpoint
+
+
+@contextlib.contextmanager
+def _about(path: str | os.PathLike) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _load(load: Any, state: dict[str, torch.Tensor], path: str | os.PathLike) -> None:
     try:
         load(state)
-    except RuntimeError as error:
+    except (RuntimeError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{path} was made with another architecture than the configuration asks for ({reason}); "

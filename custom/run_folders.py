@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import difflib
 import inspect
 import json
@@ -16,22 +18,28 @@ from monai.bundle import run as bundle_run
 
 from custom.errors import InputError, show_input_errors_in_one_line
 from custom.files import write_whole
+from custom.folder_lock import LOCK, lock_folder, remove_leftovers, unlock_folder
 from custom.processes import on_first_process, refuse_strangers
+from custom.resumed_options import check_resumed_options
 
-__all__ = ["check_command_line", "start", "run_folder"]
+__all__ = ["check_command_line", "keep", "run_folder", "start"]
 
+_made: set[Path] = set()  # folders that this process made and that hold nothing of worth yet
+_process = os.getpid()
 
 MONAI_EXPRESSIONS = ("initialize", "run", "finalize")  # which `monai.bundle run` evaluates of itself
 
 
 def run_folder(runs_dir: str | os.PathLike, run_name: str, resume: bool = False) -> str:
-    """Folder of a run: `runs_dir/run_name`, with -2, -3, ... appended where that name is taken.
+    """Make the folder of a run: `runs_dir/run_name`, with -2, -3, ... appended where that name is taken.
+
+    No two commands get the same folder. One that ends before it has written anything of its own takes its folder away.
 
     With `resume` the newest folder of the name, so that the same command with `--resume true` goes on. Under several
     processes the first one chooses for all.
 
     Raises:
-        InputError: there is nothing to resume.
+        InputError: there is nothing to resume, or the folder cannot be made.
     """
     return on_first_process(_choose_folder, Path(runs_dir), run_name, resume)
 
@@ -47,17 +55,55 @@ def _choose_folder(runs_dir: Path, run_name: str, resume: bool) -> str:
         if not numbers:
             raise InputError(f"resume: no run named {run_name!r} in {runs_dir}; leave --resume out to start one")
         return str(numbers[max(numbers)])
-    number = max(numbers, default=0) + 1
-    return str(runs_dir / (run_name if number == 1 else f"{run_name}-{number}"))
+    return str(_make_folder(runs_dir, run_name, max(numbers, default=0) + 1))
+
+
+def _make_folder(runs_dir: Path, run_name: str, number: int) -> Path:
+    """The first free folder from `number` on; making it is what takes the name."""
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        while True:
+            folder = runs_dir / (run_name if number == 1 else f"{run_name}-{number}")
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                number += 1
+            else:
+                _made.add(folder)
+                return folder
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{runs_dir} / {run_name!r}: cannot be made ({reason}); give --runs_dir or --run_name"
+        ) from error
+
+
+def keep(folder: str | os.PathLike) -> None:
+    """Keep a run's folder from here on, even if nothing more gets into it."""
+    _made.discard(Path(folder))
+
+
+@atexit.register
+def _remove_unused() -> None:
+    """Take away the folders that hold no work: a refused command does not shift the number of the next run."""
+    for folder in _made if os.getpid() == _process else ():
+        with contextlib.suppress(OSError):
+            if {path.name for path in folder.iterdir()} <= {"config.json", LOCK}:
+                unlock_folder(folder)
+                for path in folder.iterdir():
+                    path.unlink()
+                folder.rmdir()
 
 
 def start(output_dir: str | os.PathLike) -> None:
     """First thing of every bundle command: check the command line and make the output folder.
 
-    Writes `config.json`, the configuration with all overlays and overrides, into the folder.
+    Writes `config.json`, the configuration with all overlays and overrides, into the folder. Until this process ends
+    or the run is done, no other process may start in the folder.
 
     Raises:
-        InputError: a mistyped key, a folder that cannot be written, or several processes without the overlay for them.
+        InputError: a mistyped key, a folder that cannot be written or that another process uses, a resumed run with
+            other options than its own, or several processes without the overlay for them.
     """
     show_input_errors_in_one_line()
     refuse_strangers()
@@ -66,9 +112,14 @@ def start(output_dir: str | os.PathLike) -> None:
 
 def _start(folder: Path) -> None:
     check_command_line()
+    configuration = _running_configuration()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / "config.json", json.dumps(_running_configuration(), indent=1, default=str).encode())
+        lock_folder(folder)
+        if str(configuration.get("resume")).lower() == "true":
+            check_resumed_options(folder / "config.json", configuration)
+        remove_leftovers(folder)
+        write_whole(folder / "config.json", json.dumps(configuration, indent=1, default=str).encode())
     except OSError as error:
         raise InputError(f"output_dir {folder}: cannot be written ({error.strerror}); give --output_dir") from error
 

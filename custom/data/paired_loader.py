@@ -151,9 +151,7 @@ class PairedLoader:
         )
 
 
-def _random_batches(
-    size: int, batch_size: int, count: int, generator: torch.Generator
-) -> list[list[tuple[int, int]]]:
+def _random_batches(size: int, batch_size: int, count: int, generator: torch.Generator) -> list[list[tuple[int, int]]]:
     """`count` batches of (index below `size`, place in the epoch), cut from one random order after another."""
     orders = -(-count * batch_size // size)
     indices = [index for _ in range(orders) for index in torch.randperm(size, generator=generator).tolist()]

@@ -98,7 +98,7 @@ def test_resuming_with_another_schedule_is_refused_in_one_line(phantom, tmp_path
     train(phantom, tmp_path, "alignment", run_name="short")
     with pytest.raises((ValueError, RuntimeError)) as error:
         train(phantom, tmp_path, "training", run_name="short", resume=True, alignment_epochs=5)
-    assert "number of epochs is 2, the configuration gives 5" in str(find_input_error(error.value))
+    assert "it was started with alignment_epochs 2, now 5. Give" in str(find_input_error(error.value))
 
 
 def test_nothing_to_resume_is_said_in_one_line(phantom, tmp_path):
