@@ -156,6 +156,14 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def holds_weights(output: Path) -> bool:
+    """Whether an exported bundle, a folder or a ZIP file, has a `models/model.pt`."""
+    if output.is_dir():
+        return (output / "models" / "model.pt").is_file()
+    with zipfile.ZipFile(output) as archive:
+        return any(name.split("/", 1)[-1] == "models/model.pt" for name in archive.namelist())
+
+
 def _large_files(output: Path) -> list[str]:
     """Files of an exported bundle which the model zoo does not take, relative to the bundle, with their size."""
     if output.is_dir():
@@ -178,6 +186,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     output = export_bundle(options.bundle, options.output, options.checkpoint, options.overwrite, options.monai_label)
     print(f"bundle written to {output}")
+    if not holds_weights(output):
+        print("it holds no weights: inference needs models/model.pt; give --checkpoint with the model.pt of a run")
     if large := _large_files(output):
         print(f"for the model zoo, list in large_files.yml: {', '.join(large)}")
 

@@ -83,7 +83,7 @@ def _read(file: Path) -> dict[str, Any] | None:
 
 
 def _leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Plain options by their path, as MONAI writes it: "train#trainer#max_epochs". Expressions count at the top only."""
+    """Plain options by path, as in MONAI: "train#trainer#max_epochs". Expressions count at the top only."""
     pairs = values.items() if isinstance(values, Mapping) else enumerate(values)
     for name, value in pairs:
         key = f"{path}#{name}" if path else str(name)

@@ -182,7 +182,9 @@ class TrainingRun:
         checkpoint.attach()
         for engine in (stage.trainer, stage.evaluator):
             if engine is not None:
-                engine.logger.setLevel(logging.WARNING)  # Ignite announces every epoch and every validation
+                engine.logger.setLevel(
+                    logging.CRITICAL
+                )  # Ignite announces every epoch, and errors before they are told
         stage.trainer.run()
 
     def _load_start(self, name: str, previous: str | None) -> None:
@@ -206,7 +208,7 @@ class TrainingRun:
         evaluator, report = self.test
         if evaluator.network is not self.stages[stage].trainer.network:
             raise InputError("test#evaluator must use the network that is trained")
-        evaluator.logger.setLevel(logging.WARNING)
+        evaluator.logger.setLevel(logging.CRITICAL)
         evaluator.run()
         self.tracker.log_metrics({"test": report.summary["branches"]}, self.stages[stage].trainer.state.iteration)
         return report.summary
