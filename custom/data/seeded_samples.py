@@ -63,10 +63,11 @@ def _global_generators(seed: int) -> Iterator[None]:
     """Seed the generators that the whole process shares, and put them back."""
     shared = Randomizable.R  # of transforms that nothing seeds
     states = random.getstate(), np.random.get_state(), shared.get_state(), torch.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed)
-    shared.seed(seed)
-    torch.default_generator.manual_seed(seed)  # unlike torch.manual_seed, it leaves the GPU alone
+    seeds = np.random.SeedSequence(seed).generate_state(4)  # equal ones would give equal numbers
+    random.seed(int(seeds[0]))
+    np.random.seed(seeds[1])
+    shared.seed(seeds[2])
+    torch.default_generator.manual_seed(int(seeds[3]))  # unlike torch.manual_seed, it leaves the GPU alone
     try:
         yield
     finally:
