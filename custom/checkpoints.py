@@ -1,61 +1,22 @@
-"""Files that hold networks: written atomically, read without unpickling code."""
+"""Networks from files and into them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from custom import networks
+from custom.checkpoint_files import load_checkpoint, save_atomically
 from custom.errors import InputError
+from custom.file_kinds import describe_content
+from custom.weights import check_architecture, check_finite, check_tensors, digest
 
 __all__ = ["load_checkpoint", "load_model", "load_trained_weights", "model_details", "save_atomically", "save_model"]
-
-
-def save_atomically(content: Any, path: str | os.PathLike) -> None:
-    """`torch.save` through a temporary file in the same folder: `path` holds the old content or the new, never half.
-
-    Raises:
-        InputError: the content could not be written (disk full, folder not writable); `path` is as it was.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        kept = (
-            "the last good one is kept; free some space and go on with --resume true"
-            if path.exists()
-            else "is it full?"
-        )
-        raise InputError(f"cannot save {path} ({' '.join(str(error).split())[:200]}): {kept}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
-    """Tensors and plain values of a checkpoint, on the CPU.
-
-    Raises:
-        InputError: the file is missing or is no checkpoint.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"no checkpoint at {path}: train first, or give the path of a model.pt")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(f"{path} cannot be read as a checkpoint ({type(error).__name__}): is it cut short?") from error
 
 
 def save_model(network: nn.Module, path: str | os.PathLike, details: dict[str, Any] | None = None) -> None:
@@ -63,12 +24,19 @@ def save_model(network: nn.Module, path: str | os.PathLike, details: dict[str, A
 
     Args:
         network: the trained network; what only training needs is left out.
-        path: the file, {"model", "architecture", "details"}.
+        path: the file, {"model", "architecture", "details", "checksum"}.
         details: plain values that describe how it was trained, such as image_size.
+
+    Raises:
+        InputError: the weights are not finite, or the file cannot be written.
     """
     network = _for_inference(network)
     content = {"model": network.state_dict(), "architecture": network.architecture, "details": details or {}}
-    save_atomically(content, path)
+    try:
+        check_finite(content["model"])
+    except InputError as error:
+        raise InputError(f"{path} is not written: {error}; train again with a lower learning rate") from error
+    save_atomically({**content, "checksum": digest(content)}, path)
 
 
 def model_details(path: str | os.PathLike) -> dict[str, Any]:
@@ -77,7 +45,10 @@ def model_details(path: str | os.PathLike) -> dict[str, Any]:
     Raises:
         InputError: missing or unreadable file.
     """
-    return _entries(path, "model").get("details", {})
+    details = _entries(path, "model").get("details", {})
+    if not isinstance(details, dict):
+        raise InputError(f"{path}: its entry 'details' is a {type(details).__name__}, no named values")
+    return details
 
 
 def load_model(path: str | os.PathLike) -> nn.Module:
@@ -87,13 +58,47 @@ def load_model(path: str | os.PathLike) -> nn.Module:
         InputError: missing or unreadable file, or not such a model.
     """
     checkpoint = _entries(path, "model", "architecture")
-    name = checkpoint["architecture"].get("network", "SemiGDA")  # files from before there were others do not say
+    architecture, state = checkpoint["architecture"], checkpoint["model"]
+    with _about(path):
+        check_architecture(architecture)
+    name = architecture.get("network", "SemiGDA")  # files from before there were others do not say
     kind = getattr(networks, str(name), None)
     if not hasattr(kind, "from_architecture"):
         raise InputError(f"{path} holds a network {name!r} that this version does not know: use the version it is from")
-    network = kind.from_architecture(checkpoint["architecture"])
-    _load(network.load_state_dict, checkpoint["model"], path)
+    with torch.device("meta"):  # shapes without memory: a wrong width must not take all of it
+        sketch = _build(kind, architecture, path)
+    _compare(sketch.state_dict(), state, path)
+    network = _build(kind, architecture, path)
+    _load(network.load_state_dict, state, path)
     return network.eval()
+
+
+def _build(kind: Any, architecture: dict[str, Any], path: str | os.PathLike) -> nn.Module:
+    try:
+        return kind.from_architecture(architecture)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: no network can be built from its architecture ({reason})") from error
+
+
+def _compare(expected: dict[str, torch.Tensor], state: dict[str, torch.Tensor], path: str | os.PathLike) -> None:
+    """Compare names, shapes and kinds of numbers."""
+    missing = [name for name in expected if name not in state]
+    if missing and all(name.startswith("first_stage.") for name in missing):
+        raise InputError(f"{path} holds a stage's best weights without their first_stage: give the model.pt of the run")
+    if missing:
+        raise InputError(f"{path}: weights are missing ({missing[0]}): it is damaged or not written by this project")
+    for name, tensor in state.items():
+        if name not in expected:
+            raise InputError(
+                f"{path}: its network has no weights {name[:80]!r}: damaged or not written by this project"
+            )
+        wanted = expected[name]
+        if tensor.shape != wanted.shape or tensor.is_floating_point() != wanted.is_floating_point():
+            raise InputError(
+                f"{path}: {name} has shape {tuple(tensor.shape)} and type {tensor.dtype}, its architecture says "
+                f"{tuple(wanted.shape)} and {wanted.dtype}: it is damaged or not written by this project"
+            )
 
 
 def load_trained_weights(network: nn.Module, path: str | os.PathLike) -> None:
@@ -124,14 +129,29 @@ def _entries(path: str | os.PathLike, *names: str) -> dict[str, Any]:
     checkpoint = load_checkpoint(path)
     if not isinstance(checkpoint, dict) or not set(names) <= checkpoint.keys():
         wanted = " and ".join(f"'{name}'" for name in names)
-        raise InputError(f"{path} is not a model file of this project (no entry {wanted}): give a model.pt")
+        raise InputError(
+            f"{path} is not a model file of this project (no entry {wanted}): it {describe_content(checkpoint)}; "
+            "give a model.pt"
+        )
+    with _about(path):
+        check_tensors(checkpoint["model"])
+        if "checksum" in checkpoint and checkpoint["checksum"] != digest(checkpoint):  # older files have none
+            raise InputError("it is damaged (its checksum does not fit): copy or download it again")
     return checkpoint
+
+
+@contextlib.contextmanager
+def _about(path: str | os.PathLike) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _load(load: Any, state: dict[str, torch.Tensor], path: str | os.PathLike) -> None:
     try:
         load(state)
-    except RuntimeError as error:
+    except (RuntimeError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{path} was made with another architecture than the configuration asks for ({reason}); "

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
 import time
+from collections.abc import Iterator
 from types import TracebackType
 
-__all__ = ["InputError", "find_input_error", "one_line", "show_input_errors_in_one_line"]
+__all__ = [
+    "InputError",
+    "advise_after_interrupt",
+    "find_input_error",
+    "is_interrupt",
+    "one_line",
+    "show_input_errors_in_one_line",
+]
 
+_REFUSED = {
+    errno.ENOSPC: "free some space and start the command again; a training goes on with --resume true",
+    errno.EDQUOT: "free some space and start the command again; a training goes on with --resume true",
+    errno.EROFS: "give a folder on a disk that can be written",
+    errno.EACCES: "change its permissions or give another path",
+}
 
 SECONDS_FOR_THE_FIRST_PROCESS = 3.0  # to say what is wrong, before the others end
+
+_advice = "interrupted; start the command again"
 
 
 class InputError(ValueError):
@@ -33,16 +51,48 @@ def one_line(text: str) -> str:
 
 def find_input_error(error: BaseException | None) -> InputError | None:
     """The `InputError` behind `error`, which MONAI's config parser wraps in its own errors, or None."""
-    while error is not None and not isinstance(error, InputError):
+    return next((each for each in _chain(error) if isinstance(each, InputError)), None)
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Whether ctrl-C is behind `error`."""
+    return any(isinstance(each, KeyboardInterrupt) for each in _chain(error))
+
+
+def advise_after_interrupt(words: str = "interrupted; start the command again") -> None:
+    """Set the line that ctrl-C ends this process with."""
+    global _advice
+    _advice = words
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
         error = error.__cause__ or error.__context__
-    return error
+
+
+def _find_refused_access(error: BaseException) -> str | None:
+    """One line on a full disk or missing permissions; None for any other error.
+
+    Libraries and the workers of a data loader pass the reason on as text alone.
+    """
+    for each in _chain(error):
+        number = each.errno if isinstance(each, OSError) else None
+        for wanted in _REFUSED:
+            if number == wanted or (wanted != errno.EACCES and os.strerror(wanted) in str(each)):
+                file = getattr(each, "filename", None) or "writing the results"
+                return f"{file}: {os.strerror(wanted)}; {_REFUSED[wanted]}"
+    return None
 
 
 def show_input_errors_in_one_line() -> None:
-    """Make the interpreter print an uncaught `InputError` as one line and leave with status 1.
+    """Make the interpreter print what a user can mend as one line, without a traceback.
 
-    Every other error keeps its traceback. Nothing changes for code that catches the error, so a server which
-    hosts the bundle still sees an exception.
+    An uncaught `InputError` and a disk that is full or may not be used end the process with status 1, ctrl-C with
+    status 130. Every other error keeps its traceback. Nothing changes for code that catches the error, so a server
+    which hosts the bundle still sees an exception.
 
     Under torchrun the same mistake usually stops every process. All but the first hold their tongue for a moment, in
     which the first says it and torchrun ends them.
@@ -53,12 +103,18 @@ def show_input_errors_in_one_line() -> None:
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         found = find_input_error(error)
-        if found is None:
+        is_first = int(os.environ.get("RANK", 0)) == 0
+        if is_interrupt(error):
+            if is_first:
+                print(f"\n{_advice}", file=sys.stderr, flush=True)
+            raise SystemExit(128 + signal.SIGINT)  # from a hook, this is how a process ends with a status of its own
+        message = str(found) if found else _find_refused_access(error)
+        if message is None:
             previous(kind, error, traceback)
-        else:
-            if int(os.environ.get("RANK", 0)) > 0:
-                time.sleep(SECONDS_FOR_THE_FIRST_PROCESS)
-            print(f"error: {found}", file=sys.stderr)
+            return
+        if not is_first:
+            time.sleep(SECONDS_FOR_THE_FIRST_PROCESS)
+        print(f"error: {message}", file=sys.stderr)
 
     hook.shows_input_errors = True
     sys.excepthook = hook

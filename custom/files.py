@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -109,7 +110,16 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write beside the target, then rename: an interrupted run leaves the old file or the new one, never half of it."""
+    """Write beside the target, then rename: an interrupted run leaves the old file or the new one, never half of it.
+
+    Raises:
+        OSError: it cannot be written, with the name of the file; the old one is kept.
+    """
     partial = path.with_name(f".{path.name}.part")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise type(error)(error.errno, error.strerror, str(path)) from error

@@ -136,12 +136,12 @@ def test_a_missing_checkpoint_is_one_line(tmp_path, message_of):
     message_of(error)
 
 
-@pytest.mark.parametrize("kept", [0, 10, 400])
-def test_a_checkpoint_cut_short_is_one_line(kept, tmp_path, message_of):
+@pytest.mark.parametrize(("kept", "words"), [(0, "is empty"), (10, "is cut short"), (400, "is cut short")])
+def test_a_checkpoint_cut_short_is_one_line(kept, words, tmp_path, message_of):
     path = tmp_path / "model.pt"
     save_atomically({"weights": torch.zeros(1000)}, path)
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(InputError, match="cannot be read as a checkpoint .* is it cut short") as error:
+    with pytest.raises(InputError, match=f"cannot be read as a checkpoint: it {words}") as error:
         load_checkpoint(path)
     assert str(path) in message_of(error)
 
@@ -358,6 +358,7 @@ def test_a_model_from_before_there_were_other_networks_is_a_semigda(make_network
     save_model(network, path)
     content = load_checkpoint(path)
     assert content["architecture"].pop("network") == "SemiGDA"
+    del content["checksum"]
     save_atomically(content, path)
     loaded = load_model(path)
     assert type(loaded) is SemiGDA

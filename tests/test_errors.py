@@ -100,3 +100,52 @@ def test_a_message_is_one_printable_line_whatever_names_it_holds(text):
     assert message.isprintable()
     assert message.endswith(" is wrong")
     message.encode()
+
+
+def test_ctrl_c_is_one_line_and_status_130():
+    process = run_script(
+        "errors.advise_after_interrupt('interrupted; go on with --resume true')\nraise KeyboardInterrupt"
+    )
+    assert (process.returncode, process.stdout) == (130, "")
+    assert process.stderr == "\ninterrupted; go on with --resume true\n"
+
+
+def test_ctrl_c_within_other_errors_is_one_line():
+    process = run_script("""
+import atexit
+atexit.register(print, "closed")
+try:
+    raise KeyboardInterrupt
+finally:
+    raise RuntimeError("DataLoader worker exited unexpectedly")
+""")
+    assert (process.returncode, process.stdout) == (130, "closed\n")
+    assert process.stderr == "\ninterrupted; start the command again\n"
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (
+            "OSError(28, 'No space left on device', '/data/masks/1.png')",
+            "/data/masks/1.png: No space left on device; free",
+        ),
+        ("OSError(28, 'No space left on device')", "writing the results: No space left on device; free some space"),
+        (
+            "RuntimeError('worker 0: [Errno 28] No space left on device')",
+            "writing the results: No space left on device",
+        ),
+        ("OSError(30, 'Read-only file system', '/data/x')", "/data/x: Read-only file system; give a folder"),
+        ("PermissionError(13, 'Permission denied', '/data/x')", "/data/x: Permission denied; change its permissions"),
+    ],
+)
+def test_a_disk_that_is_full_or_closed_is_one_line(failure, told):
+    process = run_script(f"""
+try:
+    raise {failure}
+except Exception as error:
+    raise RuntimeError("Failed to evaluate") from error
+""")
+    assert process.returncode == 1
+    assert process.stderr.startswith(f"error: {told}")
+    assert process.stderr.count("\n") == 1

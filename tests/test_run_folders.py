@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from monai.bundle import ConfigWorkflow
 
+from custom import run_folders
 from custom.errors import InputError
 from custom.run_folders import run_folder, start
 
@@ -61,6 +66,63 @@ def test_a_new_run_takes_the_next_free_number(runs, taken, name):
 def test_characters_of_a_name_are_taken_literally(runs):
     folder = runs("10%.5+x", "10%a5xx")
     assert run_folder(folder, "10%.5+x") == str(folder / "10%.5+x-2")
+
+
+def test_commands_that_start_in_the_same_instant_get_different_folders(tmp_path):
+    barrier = threading.Barrier(8)
+
+    def choose():
+        barrier.wait()
+        return run_folder(tmp_path / "runs", "busi")
+
+    with ThreadPoolExecutor(8) as pool:
+        chosen = [future.result() for future in [pool.submit(choose) for _ in range(8)]]
+    assert sorted(chosen) == sorted(str(path) for path in (tmp_path / "runs").iterdir())
+    assert len(set(chosen)) == 8
+
+
+def test_a_folder_that_appears_after_the_look_around_is_not_taken(tmp_path):
+    (tmp_path / "busi-2").mkdir()
+    assert run_folders._make_folder(tmp_path, "busi", 2) == tmp_path / "busi-3"
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "runs").touch()
+    with pytest.raises(InputError, match="cannot be made .*; give --runs_dir or --run_name"):
+        run_folder(tmp_path / "runs", "busi")
+
+
+def test_a_command_that_ends_without_work_takes_its_folder_away(tmp_path):
+    refused = run_folder(tmp_path, "busi")
+    started = run_folder(tmp_path, "busi")
+    start(started)
+    kept, at_work = run_folder(tmp_path, "busi"), run_folder(tmp_path, "busi")
+    run_folders.keep(kept)
+    (Path(at_work) / "metrics.csv").touch()
+    run_folders._remove_unused()
+    assert not Path(refused).exists()
+    assert not Path(started).exists()
+    assert Path(kept).is_dir()
+    assert (Path(at_work) / "metrics.csv").is_file()
+
+
+def test_start_refuses_a_folder_in_which_another_process_works(tmp_path):
+    script = (
+        f"from custom.folder_lock import lock_folder; lock_folder({str(tmp_path)!r}); print(1, flush=True); input()"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"1\n"
+        with pytest.raises(InputError, match="is in use: another process works in it"):
+            start(tmp_path)
+        other.kill()
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_start_removes_what_a_killed_run_left(tmp_path):
+    (tmp_path / ".config.json.part").touch()
+    start(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "config.json"]
 
 
 @pytest.mark.parametrize(

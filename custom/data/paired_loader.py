@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from monai.data import DataLoader, Dataset, list_data_collate
 from monai.utils import convert_to_tensor
 from torch import Tensor
 
+from custom.data.seeded_samples import SeededSamples, mixed_seed
 from custom.errors import InputError
 
 __all__ = ["PairedLoader"]
@@ -30,14 +30,15 @@ class PairedLoader:
     images come in one random order after another, started anew with every epoch, until the labelled ones are used up:
     the order of the SemiGDA release, which has it from SSL4MIS' `TwoStreamBatchSampler`.
 
-    The order and all random transforms of an epoch depend on `seed` and the epoch alone, given `num_workers`. So a run
-    resumed at an epoch sees the batches of an uninterrupted one, if `set_epoch` is called before each epoch. Nothing is
-    drawn before the first batch is asked for, since Ignite takes the iterator before it announces the epoch.
+    The order of an epoch depends on `seed` and the epoch alone, and the random transforms of a sample on its place in
+    the epoch as well: `num_workers` changes nothing. So a run resumed at an epoch sees the batches of an uninterrupted
+    one, if `set_epoch` is called before each epoch. Nothing is drawn before the first batch is asked for, since Ignite
+    takes the iterator before it announces the epoch.
 
     Under several processes each makes a loader with its rank, and the sizes are those of one process: the global batch
     is `world_size` times as large. It is the batch that a single process with sizes so large would get, dealt out like
-    cards, so no image goes to two processes. Random transforms differ from process to process. Where there are fewer
-    images than processes, an image does go to several of them at once, which is said.
+    cards and with its random transforms, so no image goes to two processes. Where there are fewer images than
+    processes, an image does go to several of them at once, changed differently, which is said.
 
     Args:
         labelled: data whose items have "image" and "label".
@@ -137,13 +138,11 @@ class PairedLoader:
             yield dict(zip(loaders, batches, strict=True))
 
     def _loader(self, dataset: Dataset, batch_size: int, keys: Sequence[str], stream: int) -> DataLoader:
-        """The loader of one epoch and stream: a new one every time, since MONAI seeds transforms as a loader starts."""
-        generator = torch.Generator().manual_seed(_mixed_seed(self.seed, self.epoch, stream))
+        """The loader of one epoch and stream."""
+        generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.epoch, stream))
         batches = _random_batches(len(dataset), self.world_size * batch_size, len(self), generator)
-        if self.rank > 0:  # the order is the same in every process, the transforms are not
-            generator.manual_seed(_mixed_seed(self.seed, self.epoch, stream, self.rank))
         return DataLoader(
-            dataset,
+            SeededSamples(dataset, (self.seed, self.epoch, stream)),
             num_workers=self.num_workers,
             batch_sampler=[batch[self.rank :: self.world_size] for batch in batches],
             collate_fn=partial(_collate, keys=keys),
@@ -152,16 +151,12 @@ class PairedLoader:
         )
 
 
-def _mixed_seed(*numbers: int) -> int:
-    """One seed from several: unlike their sum, it does not make epoch 1 of seed 0 equal to epoch 0 of seed 1."""
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
-
-
-def _random_batches(size: int, batch_size: int, count: int, generator: torch.Generator) -> list[list[int]]:
-    """`count` batches of indices below `size`, cut from one random order after another."""
+def _random_batches(size: int, batch_size: int, count: int, generator: torch.Generator) -> list[list[tuple[int, int]]]:
+    """`count` batches of (index below `size`, place in the epoch), cut from one random order after another."""
     orders = -(-count * batch_size // size)
     indices = [index for _ in range(orders) for index in torch.randperm(size, generator=generator).tolist()]
-    return [indices[batch * batch_size : (batch + 1) * batch_size] for batch in range(count)]
+    places = list(zip(indices, range(count * batch_size), strict=False))
+    return [places[batch * batch_size : (batch + 1) * batch_size] for batch in range(count)]
 
 
 def _collate(items: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, Tensor]:

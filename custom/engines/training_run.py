@@ -13,8 +13,9 @@ import ignite.distributed as idist
 from monai.engines import Evaluator, Trainer
 
 from custom.checkpoints import load_trained_weights, save_model
-from custom.errors import InputError
+from custom.errors import InputError, advise_after_interrupt
 from custom.files import write_whole
+from custom.folder_lock import unlock_folder
 from custom.handlers import (
     EvaluationReport,
     ExperimentTracker,
@@ -25,6 +26,7 @@ from custom.handlers import (
     format_summary,
 )
 from custom.processes import on_first_process
+from custom.run_folders import keep
 
 __all__ = ["Stage", "TrainingRun"]
 
@@ -100,6 +102,7 @@ class TrainingRun:
                 stage.objects,
                 seed=(seed + index) % 2**32,
                 interval=checkpoint_interval,
+                may_grow=index == len(stages) - 1,
             )
             for index, (name, stage) in enumerate(stages.items())
         }
@@ -114,12 +117,30 @@ class TrainingRun:
         stages = list(stages or self.stages)
         if unknown := [name for name in stages if name not in self.stages]:
             raise InputError(f"this method has no stage {unknown[0]!r}: its stages are {', '.join(self.stages)}")
-        if self.resume and self.finished_file.is_file():
-            finished = json.loads(self.finished_file.read_text())
-            if finished["stages"] == stages:
-                if idist.get_rank() == 0:
-                    print(f"{self.output_dir} is finished; nothing to do")
-                return finished["summary"]
+        keep(self.output_dir)
+        advise_after_interrupt(f"interrupted; go on with --resume true and the same options: {self.output_dir}")
+        try:
+            if (summary := self._finished_summary(stages)) is None:
+                summary = self._train(stages)
+        finally:
+            on_first_process(unlock_folder, self.output_dir)
+        advise_after_interrupt()
+        return summary
+
+    def _finished_summary(self, stages: list[str]) -> dict[str, Any] | None:
+        """The test summary of a run that was resumed after its end; None if there is something to do."""
+        if not self.resume or not self.finished_file.is_file():
+            return None
+        finished = json.loads(self.finished_file.read_text())
+        last = stages[-1]
+        epochs = self.stages[last].trainer.state.max_epochs
+        if finished["stages"] != stages or finished.get("epochs", {}).get(last, epochs) < epochs:
+            return None
+        if idist.get_rank() == 0:
+            print(f"{self.output_dir} is finished; nothing to do")
+        return finished["summary"]
+
+    def _train(self, stages: list[str]) -> dict[str, Any]:
         with self.tracker:
             config = self.output_dir / "config.json"  # written by the command line
             on_first_process(self.tracker.start, self.params, config if config.is_file() else None)
@@ -132,7 +153,8 @@ class TrainingRun:
             network = checkpoint.trainer.network
             on_first_process(self.save, network, self.output_dir)
             summary = self._evaluate(stages[-1])
-            finished = json.dumps({"stages": stages, "summary": summary}, indent=1).encode()
+            epochs = {name: self.stages[name].trainer.state.max_epochs for name in stages}
+            finished = json.dumps({"stages": stages, "epochs": epochs, "summary": summary}, indent=1).encode()
             on_first_process(write_whole, self.finished_file, finished)
             for path in (self.output_dir / "model.pt", self.output_dir / "evaluation" / "summary.json"):
                 if path.is_file():
@@ -160,7 +182,9 @@ class TrainingRun:
         checkpoint.attach()
         for engine in (stage.trainer, stage.evaluator):
             if engine is not None:
-                engine.logger.setLevel(logging.WARNING)  # Ignite announces every epoch and every validation
+                engine.logger.setLevel(
+                    logging.CRITICAL
+                )  # Ignite announces every epoch, and errors before they are told
         stage.trainer.run()
 
     def _load_start(self, name: str, previous: str | None) -> None:
@@ -184,7 +208,7 @@ class TrainingRun:
         evaluator, report = self.test
         if evaluator.network is not self.stages[stage].trainer.network:
             raise InputError("test#evaluator must use the network that is trained")
-        evaluator.logger.setLevel(logging.WARNING)
+        evaluator.logger.setLevel(logging.CRITICAL)
         evaluator.run()
         self.tracker.log_metrics({"test": report.summary["branches"]}, self.stages[stage].trainer.state.iteration)
         return report.summary

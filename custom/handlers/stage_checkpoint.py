@@ -13,7 +13,9 @@ from torch import nn
 
 from custom.checkpoints import load_checkpoint, save_atomically
 from custom.errors import InputError
+from custom.file_kinds import describe_content
 from custom.processes import on_first_process
+from custom.weights import check_finite, check_tensors
 
 __all__ = ["StageCheckpoint"]
 
@@ -36,6 +38,7 @@ class StageCheckpoint:
         objects: everything else with a state: optimisers and schedules, by name.
         seed: seed of the stage.
         interval: epochs between two checkpoints. The best weights are saved whenever they improve.
+        may_grow: whether the stage may be resumed with more epochs than it was started with.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class StageCheckpoint:
         objects: dict[str, Any],
         seed: int = 0,
         interval: int = 1,
+        may_grow: bool = False,
     ) -> None:
         self.checkpoint_path = Path(directory) / f"{stage}_checkpoint.pt"
         self.best_path = Path(directory) / f"{stage}_best.pt"
@@ -56,6 +60,7 @@ class StageCheckpoint:
         self.objects = objects
         self.seed = seed
         self.interval = interval
+        self.may_grow = may_grow
 
     def attach(self) -> None:
         """Register the handlers with the trainer."""
@@ -76,18 +81,27 @@ class StageCheckpoint:
         if not self.checkpoint_path.is_file():
             return False
         checkpoint = load_checkpoint(self.checkpoint_path)
+        if not _is_state_of_a_stage(checkpoint):
+            raise InputError(f"cannot resume {self.checkpoint_path}: it {describe_content(checkpoint)}")
         state, saved = self.trainer.state, checkpoint["trainer"]
+        if self.may_grow and saved["max_epochs"] < state.max_epochs:
+            saved["max_epochs"] = state.max_epochs
         for key, name in (("max_epochs", "number of epochs"), ("epoch_length", "number of iterations an epoch")):
             if saved[key] != getattr(state, key):
                 raise InputError(
                     f"cannot resume {self.checkpoint_path}: its {name} is {saved[key]}, the configuration gives "
                     f"{getattr(state, key)}; resume with the same settings and data, or start another run_name"
                 )
+        schedules = {name: _length(item) for name, item in self.objects.items()}
+        try:
+            check_tensors(checkpoint["network"])
+        except InputError as error:
+            raise InputError(f"cannot resume {self.checkpoint_path}: {error}; start another run_name") from error
         try:
             _load_network(self.trainer.network, checkpoint["network"])
             for name, item in self.objects.items():
-                item.load_state_dict(checkpoint["objects"][name])
-        except (RuntimeError, KeyError, ValueError) as error:
+                item.load_state_dict(checkpoint["objects"][name] | schedules[name])
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise InputError(
                 f"cannot resume {self.checkpoint_path}: made with another architecture or optimiser "
                 f"({' '.join(str(error).split())[:160]}); resume with the same settings, or start another run_name"
@@ -98,8 +112,20 @@ class StageCheckpoint:
         return True
 
     def load_best(self) -> None:
-        """Put the best weights of the stage into the network."""
-        _load_network(self.trainer.network, load_checkpoint(self.best_path)["model"])
+        """Put the best weights of the stage into the network.
+
+        Raises:
+            InputError: the file is missing, unreadable, or belongs to another configuration.
+        """
+        content = load_checkpoint(self.best_path)
+        try:
+            check_tensors(content["model"])
+            _load_network(self.trainer.network, content["model"])
+        except (InputError, RuntimeError, KeyError, TypeError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise InputError(
+                f"{self.best_path} holds no weights for this network ({reason}); start another run_name"
+            ) from error
 
     def _seed_epoch(self) -> None:
         epoch = self.trainer.state.epoch
@@ -112,15 +138,21 @@ class StageCheckpoint:
 
     def _write(self) -> None:
         state = self.trainer.state
+        network = _network_state(self.trainer.network)
+        try:
+            check_finite(network)
+        except InputError as error:
+            raise InputError(
+                f"{self.stage}, epoch {state.epoch}: {error}: lower the learning rate, or look for broken images in "
+                "the data; the last good checkpoint is kept"
+            ) from error
         best = (-1.0, -1) if self.evaluator is None else self._best()
         if self.evaluator is None or best[1] == state.epoch or (self.finished and best[1] == -1):
             architecture = getattr(self.trainer.network, "architecture", {})
-            save_atomically(
-                {"model": _network_state(self.trainer.network), "architecture": architecture}, self.best_path
-            )
+            save_atomically({"model": network, "architecture": architecture}, self.best_path)
         if state.epoch % self.interval == 0 or self.finished:
             content = {
-                "network": _network_state(self.trainer.network),
+                "network": network,
                 "objects": {name: item.state_dict() for name, item in self.objects.items()},
                 "trainer": {
                     "epoch": state.epoch,
@@ -133,6 +165,26 @@ class StageCheckpoint:
 
     def _best(self) -> tuple[float, int]:
         return float(self.evaluator.state.best_metric), int(self.evaluator.state.best_metric_epoch)
+
+
+def _is_state_of_a_stage(content: Any) -> bool:
+    if not isinstance(content, dict) or not {"network", "objects", "trainer", "best"} <= content.keys():
+        return False
+    trainer, best = content["trainer"], content["best"]
+    numbers = (
+        [trainer.get(name) for name in ("epoch", "max_epochs", "epoch_length")] if isinstance(trainer, dict) else [None]
+    )
+    return (
+        all(isinstance(number, int) and number >= 0 for number in numbers)
+        and isinstance(content["objects"], dict)
+        and isinstance(best, (tuple, list))
+        and len(best) == 2
+    )
+
+
+def _length(item: Any) -> dict[str, int]:
+    """What belongs to this configuration in the state of a schedule: a longer one keeps its own length."""
+    return {"cycle_length": item.cycle_length} if hasattr(item, "cycle_length") else {}
 
 
 def _network_state(network: nn.Module) -> dict[str, Any]:

@@ -24,8 +24,9 @@ import torch
 from ignite.engine import Engine, Events
 from monai.utils import optional_import, path_to_uri
 
-from custom.errors import InputError
+from custom.errors import InputError, is_interrupt
 from custom.handlers.metrics_table import MetricsTable
+from custom.handlers.tracking_database import prepare_database, sqlite_file
 
 __all__ = ["ExperimentTracker", "TrackingHandler", "make_experiment"]
 
@@ -96,6 +97,7 @@ class ExperimentTracker:
         self._pending: list[Any] = []
         self._pause_until = 0.0
         self._has_warned = False
+        self._has_former_error = False
 
     def start(
         self,
@@ -123,6 +125,9 @@ class ExperimentTracker:
         self._mlflow = _import_mlflow()
         uri = os.environ.get("MLFLOW_TRACKING_URI") or self.tracking_uri or _sqlite_uri(self.output_dir / "mlruns.db")
         _check_tracking_uri(uri)
+        if (reason := prepare_database(uri, is_ours=uri == _sqlite_uri(self.output_dir / "mlruns.db"))) is not None:
+            logger.warning("MLflow cannot be used, training goes on without it: %s", reason)
+            return
         self._safely(self._open_run, uri, {name: str(value) for name, value in (tags or {}).items()})
         if self.run_id is None:
             return
@@ -175,6 +180,8 @@ class ExperimentTracker:
         self._pause_until = 0.0
         self._safely(self._send_pending)
         self._pause_until = 0.0
+        if status == "FINISHED" and self._has_former_error:
+            self._safely(self._client.delete_tag, self.run_id, "error")
         self._safely(self._client.set_terminated, self.run_id, status)
         self.run_id = None
         atexit.unregister(self._finish_at_exit)
@@ -185,7 +192,8 @@ class ExperimentTracker:
         if self.run_id is not None:
             text = f"{type(error).__name__}: {error}"[:MAX_VALUE_LENGTH]
             self._safely(self._client.set_tag, self.run_id, "error", text)
-            self.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            self._has_former_error = False  # a new one
+            self.finish("KILLED" if is_interrupt(error) else "FAILED")
 
     def __enter__(self) -> ExperimentTracker:
         return self
@@ -217,6 +225,7 @@ class ExperimentTracker:
         if previous is not None and self.resume:
             self.run_id = previous.info.run_id
             self._client.update_run(self.run_id, status="RUNNING")
+            self._has_former_error = "error" in previous.data.tags
             for name, value in tags.items():
                 self._client.set_tag(self.run_id, name, value)
             for key in previous.data.metrics:
@@ -278,7 +287,7 @@ class ExperimentTracker:
 
     def _finish_at_exit(self) -> None:
         if os.getpid() == self._process:  # not in a forked loader worker
-            was_interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
+            was_interrupted = is_interrupt(getattr(sys, "last_value", None))
             self.finish("KILLED" if was_interrupted else "FAILED")
 
 
@@ -382,6 +391,10 @@ def make_experiment(database: Path, name: str) -> str:
     mlflow = _import_mlflow()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or _sqlite_uri(database)
     _check_tracking_uri(uri)
+    reason = prepare_database(uri, is_ours=uri == _sqlite_uri(database))
+    if reason is not None:
+        logger.warning("MLflow cannot be used: %s", reason)
+        return uri
     try:
         _find_experiment(mlflow.MlflowClient(tracking_uri=uri), name, uri)
     except Exception as error:  # every run says for itself that tracking fails, and is trained all the same
@@ -436,10 +449,8 @@ def _sqlite_uri(path: Path) -> str:
 
 def _artifact_folder(uri: str) -> str | None:
     """Folder `mlruns` beside a SQLite file; None lets a server choose."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    path = uri.removeprefix("sqlite:///").replace("%3F", "?").replace("%25", "%")
-    return path_to_uri(Path(path).parent / "mlruns")
+    path = sqlite_file(uri)
+    return None if path is None else path_to_uri(path.parent / "mlruns")
 
 
 def _exit_on_signal(number: int, _: FrameType | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,6 +20,23 @@ __all__ = ["FirstStage", "KLFirstStage", "Posterior", "TinyFirstStage", "build_f
 
 # The smallest log-variance that diffusers' diagonal Gaussian allows: what a deterministic encoder reports.
 MINIMUM_LOG_VARIANCE = -30.0
+
+MOST_PARAMETERS = 500_000_000  # Stable Diffusion's first stage has 84 million
+MOST_LEVELS = 8
+MOST_BLOCKS = 16
+LARGEST_SIZE = 8192
+SIZES = {
+    "block_out_channels",
+    "decoder_block_out_channels",
+    "encoder_block_out_channels",
+    "in_channels",
+    "latent_channels",
+    "layers_per_block",
+    "norm_num_groups",
+    "num_decoder_blocks",
+    "num_encoder_blocks",
+    "out_channels",
+}
 
 SkipMerge = Callable[[int, Tensor], Tensor]
 
@@ -250,14 +268,37 @@ def build_first_stage(architecture: dict[str, Any]) -> FirstStage:
         "AutoencoderTiny": (AutoencoderTiny, TinyFirstStage),
         "AutoencoderTaef2": (AutoencoderTaef2, TinyFirstStage),
     }
-    arguments = {key: value for key, value in architecture.items() if not key.startswith("_")}
     name = architecture.get("_class_name", "AutoencoderKL")
-    if name not in kinds:
-        raise InputError(f"first stage: unknown autoencoder class {name!r}; known are {', '.join(kinds)}")
+    if not isinstance(name, str) or name not in kinds:
+        raise InputError(f"first stage: unknown autoencoder class {str(name)[:80]!r}; known are {', '.join(kinds)}")
     autoencoder_class, first_stage_class = kinds[name]
+    _check_configuration(architecture)
+    arguments = {key: value for key, value in architecture.items() if not key.startswith("_")}
     try:
+        with torch.device("meta"):  # shapes without memory: a wrong width must not take all of it
+            sketch = first_stage_class(autoencoder_class.from_config(arguments))
+        if (size := sum(parameter.numel() for parameter in sketch.parameters())) > MOST_PARAMETERS:
+            raise InputError(f"it would have {size:,} parameters, {MOST_PARAMETERS:,} are possible")
         return first_stage_class(autoencoder_class.from_config(arguments))
-    except (TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"first stage: {name} cannot be built from the configuration given: {error}") from error
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise InputError(f"first stage: {name} cannot be built from the configuration given: {reason}") from error
+
+
+def _check_configuration(architecture: dict[str, Any]) -> None:
+    """Refuse values that no autoencoder has and that its constructor would take, or take hours for.
+
+    Raises:
+        InputError: the message names the key.
+    """
+    for key, value in architecture.items():
+        values = value if isinstance(value, (list, tuple)) else (value,)
+        if len(values) > MOST_LEVELS:
+            raise InputError(f"first stage: {key} has {len(values)} entries; at most {MOST_LEVELS} are possible")
+        for each in values if key in SIZES else ():
+            largest = MOST_BLOCKS if "block" in key and "channels" not in key else LARGEST_SIZE
+            if isinstance(each, bool) or not isinstance(each, int) or not 1 <= each <= largest:
+                raise InputError(f"first stage: {key} is {str(value)[:80]}; give whole numbers from 1 to {largest}")
+    factor = architecture.get("scaling_factor", 1.0)
+    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 < factor < math.inf:
+        raise InputError(f"first stage: scaling_factor is {str(factor)[:80]}; give a number above 0")

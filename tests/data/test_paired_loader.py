@@ -135,6 +135,21 @@ def test_an_epoch_depends_on_seed_and_epoch_only(num_workers):
     assert epochs[0] != epochs[1]
 
 
+def test_the_number_of_workers_changes_nothing():
+    expected = contents(loader(num_workers=0, seed=3))
+    assert [contents(loader(num_workers=workers, seed=3)) == expected for workers in (1, 2)] == [True, True]
+
+
+def test_processes_get_the_transforms_of_one_process_with_larger_batches():
+    arguments = {"labelled": 8, "unlabelled": 12, "seed": 1}
+    whole = loader(labelled_batch_size=4, unlabelled_batch_size=6, **arguments)
+    parts = [loader(rank=rank, world_size=2, **arguments) for rank in range(2)]
+    for batch, *shares in zip(whole, *parts, strict=True):
+        for stream, part in batch.items():
+            dealt = [share[stream]["image"].tolist() for share in shares]
+            assert sorted(dealt[0] + dealt[1]) == sorted(part["image"].tolist())
+
+
 def test_seeds_differ_in_order_and_in_random_transforms():
     one, other = loader(labelled=50, seed=0), loader(labelled=50, seed=1)
     other.set_epoch(0)

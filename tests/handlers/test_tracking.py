@@ -512,3 +512,40 @@ def test_plain_ignite_engine_without_optimiser_can_be_tracked(make_tracker):
     TrackingHandler(tracker, "alignment", interval=1).attach(engine)
     engine.run([0, 0], max_epochs=1)
     assert figures(tracker, "loss") == [(1, 1.0), (2, 1.0)]
+
+
+def fail_once(make_tracker, **options):
+    """The id of a run that ended with an error."""
+    tracker = make_tracker(**options)
+    tracker.start()
+    run_id = tracker.run_id
+    tracker.fail(RuntimeError("no space left"))
+    return run_id
+
+
+def test_the_error_of_a_run_that_was_resumed_and_finished_is_forgotten(make_tracker, get_run):
+    run_id = fail_once(make_tracker)
+    assert "error" in get_run(run_id).data.tags
+    with make_tracker(resume=True) as tracker:
+        tracker.start()
+        assert tracker.run_id == run_id
+    assert "error" not in get_run(run_id).data.tags
+    assert get_run(run_id).info.status == "FINISHED"
+
+
+def test_the_error_of_a_run_that_failed_again_is_the_last(make_tracker, get_run):
+    run_id = fail_once(make_tracker)
+    tracker = make_tracker(resume=True)
+    tracker.start()
+    tracker.fail(ValueError("another"))
+    assert get_run(run_id).data.tags["error"] == "ValueError: another"
+
+
+def test_ctrl_c_within_another_error_closes_the_run_as_killed(make_tracker, get_run):
+    tracker = make_tracker()
+    tracker.start()
+    run_id = tracker.run_id
+    error = RuntimeError("a worker is gone")
+    error.__context__ = KeyboardInterrupt()
+    tracker.fail(error)
+    assert get_run(run_id).info.status == "KILLED"

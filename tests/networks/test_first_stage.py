@@ -318,7 +318,16 @@ def test_the_architecture_in_json_builds_the_same_first_stage_quietly(
         ({"norm_num_groups": 3}, "AutoencoderKL cannot be built"),
         ({"down_block_types": ["AttnDownEncoderBlock2D"] * 3}, "AttnDownEncoderBlock2D"),
         ({"down_block_types": ["DownEncoderBlock2D"]}, "3 block_out_channels, but 1 down_block_types"),
-        ({"block_out_channels": ["8", "16", "16"]}, "AutoencoderKL cannot be built"),
+        ({"block_out_channels": ["8", "16", "16"]}, "block_out_channels is ['8', '16', '16']; give whole numbers"),
+        ({"block_out_channels": [8, 10**9, 16]}, "block_out_channels is [8, 1000000000, 16]; give whole numbers"),
+        ({"block_out_channels": [8, 0, 16]}, "block_out_channels is [8, 0, 16]; give whole numbers"),
+        ({"block_out_channels": [8192] * 3}, "parameters, 500,000,000 are possible"),
+        ({"layers_per_block": 10**6}, "layers_per_block is 1000000; give whole numbers from 1 to 16"),
+        ({"latent_channels": True}, "latent_channels is True; give whole numbers"),
+        ({"scaling_factor": 0}, "scaling_factor is 0; give a number above 0"),
+        ({"scaling_factor": float("nan")}, "scaling_factor is nan; give a number above 0"),
+        ({"_class_name": ["AutoencoderKL"]}, "unknown autoencoder class"),
+        ({"block_out_channels": [8] * 9}, "block_out_channels has 9 entries; at most 8 are possible"),
     ],
 )
 def test_a_configuration_that_cannot_be_built_is_one_line(changes, words, make_first_stage, message_of):

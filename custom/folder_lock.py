@@ -1,0 +1,65 @@
+"""One process at a time works in a run folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from custom.errors import InputError
+
+__all__ = ["LOCK", "lock_folder", "remove_leftovers", "unlock_folder"]
+
+logger = logging.getLogger(__name__)
+
+LOCK = ".lock"
+"""Name of the lock file in a folder."""
+
+_OWN_FOLDERS = (".", "checkpoints", "evaluation", "first_stage", "panels")
+_LEFTOVER = re.compile(r"\..+\.(pt\.\d+|part)|metrics\.tmp")
+
+_held: dict[Path, FileLock] = {}
+
+
+def lock_folder(folder: str | os.PathLike[str]) -> None:
+    """Keep other processes out of `folder` until `unlock_folder` or the end of this process, however it ends.
+
+    A process may lock a folder again that it has locked.
+
+    Raises:
+        InputError: another process works in the folder.
+        OSError: the lock file cannot be made.
+    """
+    path = Path(folder).resolve()
+    if path in _held and _held[path].is_locked:
+        return
+    lock = FileLock(path / LOCK, timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"{folder} is in use: another process works in it; wait for its end, or start another run_name"
+        ) from error
+    except NotImplementedError:  # a file system without locks
+        logger.warning("%s cannot be locked: do not start a second process in it", folder)
+        return
+    _held[path] = lock
+
+
+def unlock_folder(folder: str | os.PathLike[str]) -> None:
+    """Let other processes into a folder that this one has locked; nothing happens to any other."""
+    lock = _held.pop(Path(folder).resolve(), None)
+    if lock is not None:
+        lock.release()
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove the half-written files that a killed run left in its folder, which must be locked."""
+    for name in _OWN_FOLDERS:
+        inside = Path(folder) / name
+        for path in inside.iterdir() if inside.is_dir() else ():
+            if _LEFTOVER.fullmatch(path.name) and path.is_file():
+                path.unlink(missing_ok=True)
