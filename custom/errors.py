@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import sys
 import time
 from types import TracebackType
@@ -11,6 +13,7 @@ __all__ = ["InputError", "find_input_error", "show_input_errors_in_one_line"]
 
 
 SECONDS_FOR_THE_FIRST_PROCESS = 3.0  # to say what is wrong, before the others end
+_WORKER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback")
 
 
 class InputError(ValueError):
@@ -18,10 +21,36 @@ class InputError(ValueError):
 
 
 def find_input_error(error: BaseException | None) -> InputError | None:
-    """The `InputError` behind `error`, which MONAI's config parser wraps in its own errors, or None."""
-    while error is not None and not isinstance(error, InputError):
+    """The `InputError` behind `error`, or None.
+
+    MONAI's config parser wraps it in its own errors, and PyTorch's `DataLoader` hands over an error of a worker as the
+    text of a traceback within an error of the same kind.
+    """
+    while error is not None:
+        if isinstance(error, RuntimeError | ValueError) and (found := _from_worker(str(error))) is not None:
+            return found
+        if isinstance(error, InputError):
+            return error
         error = error.__cause__ or error.__context__
-    return error
+    return None
+
+
+def _from_worker(text: str) -> InputError | None:
+    """The last `InputError` in the text that a `DataLoader` makes of an error in a worker."""
+    if not _WORKER.match(text):
+        return None
+    name = f"{InputError.__module__}.{InputError.__qualname__}: "
+    lines = [line.removeprefix(name) for line in text.splitlines() if line.startswith(name)]
+    return InputError(lines[-1]) if lines else None
+
+
+class _Brief(logging.Filter):
+    """Keeps Ignite from logging an error, with all its text, that is about to be shown in one line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to log the record."""
+        is_ignites = record.name.startswith("ignite.engine") and "is terminating due to exception" in str(record.msg)
+        return not (is_ignites and find_input_error(sys.exc_info()[1]) is not None)
 
 
 def show_input_errors_in_one_line() -> None:
@@ -42,6 +71,9 @@ def show_input_errors_in_one_line() -> None:
         else:
             if int(os.environ.get("RANK", 0)) > 0:
                 time.sleep(SECONDS_FOR_THE_FIRST_PROCESS)
-            print(f"error: {found}", file=sys.stderr)
+            print(f"error: {' '.join(str(found).splitlines())}", file=sys.stderr)
 
     sys.excepthook = hook
+    for handler in (*logging.getLogger().handlers, logging.lastResort):
+        if handler is not None and not any(isinstance(known, _Brief) for known in handler.filters):
+            handler.addFilter(_Brief())

@@ -16,7 +16,12 @@ _SYSTEM_NAMES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r"
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's content, as hexadecimal digits."""
+    """SHA-256 of a regular file's content, as hexadecimal digits.
+
+    Raises:
+        InputError: see `require_regular_file`.
+    """
+    require_regular_file(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -30,7 +30,7 @@ from custom.data import load_datalist
 from custom.errors import InputError, show_input_errors_in_one_line
 from custom.metrics import bootstrap_interval
 from custom.monai_label.__main__ import add_bundle
-from custom.transforms.loading import mask_to_classes, open_as
+from custom.pixels import read_class_indices
 
 __all__ = ["Walkthrough", "main"]
 
@@ -160,7 +160,7 @@ class Walkthrough:
         answer, _ = client.infer(self.model, "", {"device": "cpu"}, file=item["image"])
         predicted = np.asarray(Image.open(answer)) > 0
         Path(answer).unlink()
-        truth = np.asarray(open_as(item["label"], lambda mask: mask_to_classes(mask, 256))) > 0
+        truth = np.asarray(read_class_indices(item["label"], None)) > 0
         total = predicted.sum() + truth.sum()
         return float(2 * (predicted & truth).sum() / total) if total else 1.0
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from custom.errors import InputError
+from custom.pixels.images import LEAST_BIT_DEPTH, MOST_BIT_DEPTH
 
-__all__ = ["load_datalist", "read_num_classes"]
+__all__ = ["load_datalist", "read_bit_depth", "read_ignore_value", "read_num_classes"]
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,33 @@ def read_num_classes(datalist: str | os.PathLike) -> int:
     if not isinstance(classes, int) or isinstance(classes, bool) or classes < 2:
         raise InputError(f'{datalist}: "num_classes" is {classes!r}; give the number of classes with the background')
     return classes
+
+
+def read_ignore_value(datalist: str | os.PathLike) -> int | None:
+    """Value of undecided pixels in the masks, which a datalist states under "ignore_value"; None where it states none.
+
+    Raises:
+        InputError: the file cannot be read, or it states something else than an integer from 1 to 65535.
+    """
+    return _integer(datalist, "ignore_value", 1, 65535, "the value that undecided pixels have in the masks")
+
+
+def read_bit_depth(datalist: str | os.PathLike) -> int | None:
+    """Bits that the 16-bit images really use, which a datalist states under "bit_depth"; None where it states none.
+
+    Raises:
+        InputError: the file cannot be read, or it states something else than an integer from 8 to 16.
+    """
+    return _integer(datalist, "bit_depth", LEAST_BIT_DEPTH, MOST_BIT_DEPTH, "the bits that its 16-bit images use")
+
+
+def _integer(datalist: str | os.PathLike, key: str, least: int, most: int, meaning: str) -> int | None:
+    value = _read_json(Path(datalist)).get(key)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise InputError(f'{datalist}: "{key}" is {value!r}; give {meaning}, {least} to {most}, or leave it out')
+    return value
 
 
 def _read_json(datalist: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from custom.transforms.augmentation import RandColourJitterd, RandShiftScaleRota
 from custom.transforms.branches import SplitBranchesd
 from custom.transforms.colour_palette import colour_labels, colour_palette
 from custom.transforms.enhancement import RandEnhanced
-from custom.transforms.loading import LoadImageAndLabeld, image_to_rgb, mask_to_classes
+from custom.transforms.loading import LoadImageAndLabeld
 
 __all__ = [
     "LoadImageAndLabeld",
@@ -14,6 +14,4 @@ __all__ = [
     "SplitBranchesd",
     "colour_labels",
     "colour_palette",
-    "image_to_rgb",
-    "mask_to_classes",
 ]

@@ -8,7 +8,6 @@ from PIL import Image
 
 from custom.data import check_dataset, data_fingerprint
 from custom.errors import InputError
-from custom.transforms import loading
 
 WIDTH, HEIGHT = 12, 10
 
@@ -103,7 +102,7 @@ def test_binary_masks_of_255_do_not_pass_for_three_classes(splits):
 
 
 def test_an_image_too_large_is_named(splits, monkeypatch):
-    monkeypatch.setattr(loading, "MAX_PIXELS", WIDTH * HEIGHT - 1)
+    monkeypatch.setattr("custom.pixels.images.MAX_PIXELS", WIDTH * HEIGHT - 1)
     assert problem(splits).startswith(f"{splits['labelled'][0]['image']}: 12x10 pixels")
 
 

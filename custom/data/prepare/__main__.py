@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--labelled-counts", nargs="+", default=[], metavar="N", help='further labelled subsets, such as 20 or "15%%"')
     add("--max-side", type=int, metavar="PIXELS", help="scale larger images down (default: keep them as they are)")
     add("--mask-colours", default="", metavar="COLOURS", help='meaning of masks, such as "0,0,0=0 255,0,0=1" (folder)')
+    add("--ignore-value", type=int, metavar="VALUE", help="of undecided pixels in masks, such as 255 (folder)")
     add("--no-audit", dest="audit", action="store_false", help="do not look for near-duplicate images")
     add("--group-duplicates", action="store_true", help="keep near-duplicates on one side of drawn splits")
     add("--max-archive-gb", type=float, default=64, metavar="GB", help="most an archive may unpack to (%(default)s)")
@@ -58,6 +59,8 @@ def _tell(prepared: Prepared) -> None:
     if prepared.was_there:
         print(f"{prepared.folder} is prepared already from this source with these options: nothing to do ({counts})")
         return
+    for line in prepared.classes:
+        print(line)
     for warning in prepared.warnings:
         print(f"warning: {warning}")
     print(f"{prepared.folder}: {counts}; see report.md and datalist.json")

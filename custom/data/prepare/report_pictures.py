@@ -10,7 +10,8 @@ from PIL import Image
 
 from custom.data.pictures import CLASS_COLOURS, captioned_row, draw_contour, sheet
 from custom.data.prepare.writing import Written
-from custom.transforms.loading import image_to_rgb, open_as
+from custom.labels import IGNORED_LABEL
+from custom.pixels import read_image
 
 __all__ = ["draw_examples"]
 
@@ -40,7 +41,7 @@ def _evenly(items: Sequence[Written], count: int) -> list[Written]:
 
 
 def _tile(folder: Path, item: Written) -> Image.Image:
-    picture = open_as(folder / item.image, image_to_rgb)
+    picture = read_image(folder / item.image)
     scale = _SIDE / max(picture.size)
     size = tuple(max(1, round(side * scale)) for side in picture.size)
     tile = picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=3)
@@ -48,6 +49,6 @@ def _tile(folder: Path, item: Written) -> Image.Image:
         return tile
     with Image.open(folder / item.label) as mask:
         labels = np.asarray(mask.resize(size, Image.Resampling.NEAREST)).T  # [W, H], as the outlines expect
-    for index in range(1, int(labels.max()) + 1):
+    for index in np.unique(labels[(labels > 0) & (labels != IGNORED_LABEL)]).tolist():
         tile = draw_contour(tile, labels == index, CLASS_COLOURS[(index - 1) % len(CLASS_COLOURS)], width=1.4)
     return tile
