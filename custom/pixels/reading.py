@@ -16,7 +16,8 @@ from custom.pixels.tiff import read_tiff
 
 __all__ = ["read_pages", "stored_bits"]
 
-_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "GIF", "WEBP")
+Image.init()  # else Pillow fails to know some of these formats
+_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP")
 _LOSSY = ("JPEG", "MPO", "WEBP")
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ORIENTATION_TAG = 0x0112

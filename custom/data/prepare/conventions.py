@@ -191,7 +191,7 @@ def _refuse_doubt(files: Sequence[MaskFacts], kinds: Sequence[str], values: Sequ
     _refuse_too_many(files, values)
     _refuse_undecided(files, values)
     if ONES in by_kind and min(values[values.index(1) + 1 :]) >= _SMALL:
-        raise InputError(_two_conventions(by_kind[ONES][0], (of_classes + by_kind[WHITE])[0]))
+        raise InputError(_two_conventions(by_kind[ONES][0], [*of_classes, *by_kind.get(WHITE, ())][0]))
     for facts in by_kind.get(WHITE, ()):
         white = max(facts.counts)
         is_shared = any(white in other.values for other in of_classes)
@@ -203,7 +203,7 @@ def _refuse_blurred(files: Sequence[MaskFacts]) -> None:
     for facts in files:
         if facts.lossy and (len(facts.counts) > 2 or max(facts.counts) < _SMALL):
             raise InputError(
-                f"{shown_path(facts.path)}: the mask is JPEG with {len(facts.counts)} grey values, which blurs classes; "
+                f"{shown_path(facts.path)}: the mask is JPEG with {len(facts.counts)} grey values, which blurs them; "
                 'save it as PNG, or give --mask-colours "0=0 128=1 255=2" with your values'
             )
 
@@ -234,7 +234,7 @@ def _two_conventions(first: MaskFacts, second: MaskFacts) -> str:
     held = [f"{shown_path(facts.path)} holds {_listed(sorted(facts.values))}" for facts in (first, second)]
     highest = max(first.values | second.values)
     return (
-        f"{held[0]}, {held[1]}: these do not go together; give --ignore-value {highest} if that marks undecided pixels, "
+        f"{held[0]}, {held[1]}: these do not go together; give --ignore-value {highest} if it marks undecided pixels, "
         f"or {_ASK}, or save all masks alike"
     )
 
