@@ -39,9 +39,13 @@ def _from_worker(text: str) -> InputError | None:
     """The last `InputError` in the text that a `DataLoader` makes of an error in a worker."""
     if not _WORKER.match(text):
         return None
-    name = f"{InputError.__module__}.{InputError.__qualname__}: "
-    lines = [line.removeprefix(name) for line in text.splitlines() if line.startswith(name)]
+    names = tuple(f"{kind.__module__}.{kind.__qualname__}: " for kind in _kinds(InputError))
+    lines = [line.partition(": ")[2] for line in text.splitlines() if line.startswith(names)]
     return InputError(lines[-1]) if lines else None
+
+
+def _kinds(kind: type[InputError]) -> list[type[InputError]]:
+    return [kind, *(inner for narrower in kind.__subclasses__() for inner in _kinds(narrower))]
 
 
 class _Brief(logging.Filter):

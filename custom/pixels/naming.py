@@ -9,7 +9,11 @@ from os import PathLike
 from custom.errors import InputError
 from custom.files import require_regular_file
 
-__all__ = ["naming", "shown_path"]
+__all__ = ["UnreadableFile", "naming", "shown_path"]
+
+
+class UnreadableFile(InputError):
+    """A file of pixels is missing or broken; every other `InputError` of a reader is about what the pixels mean."""
 
 
 def shown_path(path: str | PathLike[str]) -> str:
@@ -23,13 +27,17 @@ def naming(path: str | PathLike[str]) -> Iterator[None]:
     """Around the reading of `path`: a file that may be opened, and messages that begin with its name.
 
     Raises:
-        InputError: `path` is no regular file, or whatever goes wrong within the block.
+        UnreadableFile: `path` is no regular file, or cannot be decoded.
+        InputError: as it was raised within the block, with the name.
     """
-    require_regular_file(path)
+    try:
+        require_regular_file(path)
+    except InputError as error:
+        raise UnreadableFile(str(error)) from error
     try:
         yield
     except InputError as error:
         raise InputError(f"{shown_path(path)}: {error}") from error
     except Exception as error:  # decoders answer broken files with OSError, SyntaxError, ValueError, struct.error, ...
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise InputError(f"{shown_path(path)} cannot be read as an image; replace the file ({reason})") from error
+        raise UnreadableFile(f"{shown_path(path)} cannot be read as an image; replace the file ({reason})") from error

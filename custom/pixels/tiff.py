@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from os import PathLike
 
 import numpy as np
@@ -48,11 +49,23 @@ def read_tiff(path: str | PathLike[str], most_pixels: int, several: bool) -> lis
 
 
 def _pages_that_count(file: TiffFile) -> list[TiffPage]:
-    if len(file.pages) > _MOST_PAGES:
-        raise InputError(f"the TIFF holds {len(file.pages)} pages; save the one that is meant by itself")
+    stacked = _stacked(file)
+    if len(file.pages) > _MOST_PAGES or stacked > len(file.pages):
+        count = max(stacked, len(file.pages))
+        raise InputError(f"the TIFF holds {count} pages; save the one that is meant, or each, by itself")
     file.pages.useframes = False
     pages = [file.pages[number].aspage() for number in range(len(file.pages))]
     return [page for page in pages if not _is_extra(page)] or pages
+
+
+def _stacked(file: TiffFile) -> int:
+    """Pictures that ImageJ or tifffile stored behind a single page, as the page's description says."""
+    first = file.pages.first
+    count = (file.imagej_metadata or {}).get("images", 1) if file.is_imagej else 1
+    if file.is_shaped:
+        shapes = [description.get("shape", ()) for description in file.shaped_metadata or () if description]
+        count = max([count, *(math.prod(shape) // max(1, math.prod(first.shape)) for shape in shapes[:1])])
+    return int(count)
 
 
 def _is_extra(page: TiffPage) -> bool:

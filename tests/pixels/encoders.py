@@ -132,10 +132,7 @@ def two_class_encoders(random, path, mask):
         "PNG, 0 and 255": lambda: write_pillow(path, white, ".png"),
         "PNG, 0 and 1": lambda: write_pillow(path, ones, ".png"),
         "PNG, 1 bit": lambda: write_pillow(path, mask, ".png"),
-        "PNG, palette of black and white": lambda: palette_picture(ones, [[0] * 3, [255] * 3]).save(
-            path.with_suffix(".png")
-        ),
-        "PNG, palette of black and red": lambda: palette_picture(ones, [[0] * 3, [200, 0, 0]]).save(
+        "PNG, palette of black and red": lambda: palette_picture(ones, [[0] * 3, [255, 0, 0]]).save(
             path.with_suffix(".png")
         ),
         "PNG, grey and opaque": lambda: write_pillow(path, np.dstack([white, np.full_like(white, 255)]), ".png"),

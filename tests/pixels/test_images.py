@@ -232,3 +232,9 @@ def test_other_kinds_of_files_are_refused_whatever_their_name(tmp_path):
     for name, content in (("a.png", b"%!PS-Adobe-3.0 EPSF-3.0"), ("b.tif", b"II*\0\x08\0\0\0"), ("c.jpg", b"")):
         (tmp_path / name).write_bytes(content)
         assert "replace the file" in refusal(tmp_path / name)
+
+
+@pytest.mark.parametrize("options", [{"imagej": True}, {"truncate": True, "photometric": "minisblack"}])
+def test_a_stack_behind_one_page_is_refused(tmp_path, options):
+    tifffile.imwrite(tmp_path / "image.tif", np.zeros((3, 24, 25), np.uint8), **options)
+    assert "holds 3 pages" in refusal(tmp_path / "image.tif")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
 
 from custom.data.prepare.classes import ClassMap, ListedValues, TwoClasses, two_colours_with_black
 from custom.errors import InputError
 from custom.pixels.mask_facts import NEAR_AN_END, MaskFacts
 from custom.pixels.naming import shown_path
-from custom.pixels.palettes import BLACK, disagreement
+from custom.pixels.palettes import BLACK, Colour, disagreement
 
 __all__ = ["find_classes"]
 
@@ -32,7 +33,7 @@ def find_classes(files: Sequence[MaskFacts], ignore_value: int | None = None) ->
 
     Files of 0 and 1, of 0 and 255, of 0 and 65535, and of greys that pass smoothly from 0 to 255 are two classes, also
     beside each other. Otherwise each value is a class, in their order. A palette counts by its indices; one of greys by
-    its greys; one of black and another colour by its colours.
+    its greys; those of black and one other colour by their colours where indices are no guide.
 
     Args:
         files: the facts of all masks.
@@ -90,7 +91,7 @@ def _without_palettes(files: Sequence[MaskFacts], palettes: Sequence[MaskFacts],
     """
     if by_colour:
         return [facts if facts.palette is None else _by_colour(facts) for facts in files]
-    if line := disagreement((facts.path, facts.palette) for facts in palettes):
+    if line := disagreement(_palettes(palettes)):
         raise InputError(f"{line}, or give --mask-colours")
     for facts in palettes:
         if facts.odd_order:
@@ -103,7 +104,14 @@ def _without_palettes(files: Sequence[MaskFacts], palettes: Sequence[MaskFacts],
 
 
 def _are_by_colour(palettes: Sequence[MaskFacts]) -> bool:
-    return two_colours_with_black({colour for facts in palettes for colour in facts.palette.values()})
+    """Whether indices are no guide to the palettes, but two colours are of which one is black."""
+    if not two_colours_with_black({colour for facts in palettes for colour in facts.palette.values()}):
+        return False
+    return any(facts.odd_order for facts in palettes) or disagreement(_palettes(palettes)) is not None
+
+
+def _palettes(files: Sequence[MaskFacts]) -> list[tuple[str | PathLike[str], Mapping[int, Colour]]]:
+    return [(facts.path, facts.palette) for facts in files]
 
 
 def _by_colour(facts: MaskFacts) -> MaskFacts:

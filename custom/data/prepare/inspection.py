@@ -12,10 +12,11 @@ from tqdm import tqdm
 
 from custom.data.image_files import IMAGE_SUFFIXES
 from custom.data.prepare.records import Record
-from custom.data.prepare.upright import upright_mask
+from custom.data.prepare.upright import OtherSize, upright_mask
 from custom.errors import InputError
 from custom.pixels.images import largest_value, read_stored_image
 from custom.pixels.mask_facts import MaskFacts, mask_facts
+from custom.pixels.naming import UnreadableFile
 from custom.pixels.page import MAX_PIXELS
 
 __all__ = ["PROBLEMS", "ImageFacts", "Inspection", "inspect_records", "over_all"]
@@ -81,7 +82,8 @@ def inspect_records(records: Sequence[Record], max_side: int | None, show_progre
     """Read all images and masks.
 
     Raises:
-        InputError: an image is too large for training and is not to be scaled down; or no record is sound.
+        InputError: an image is too large for training and is not to be scaled down; a mask may be meant in several
+            ways; or no record is sound.
     """
     inspection = Inspection()
     for record, outcome in zip(
@@ -137,7 +139,7 @@ def _inspect(
         )
     try:
         return facts, _mask_facts(record, facts)
-    except InputError as error:
+    except (UnreadableFile, OtherSize) as error:
         return facts, error
 
 

@@ -8,7 +8,11 @@ from custom.errors import InputError
 from custom.pixels.masks import Mask, read_mask
 from custom.pixels.page import MAX_SOURCE_PIXELS
 
-__all__ = ["upright_mask"]
+__all__ = ["OtherSize", "upright_mask"]
+
+
+class OtherSize(InputError):
+    """A mask has another size than its image."""
 
 
 def upright_mask(path: Path, stored_size: tuple[int, int], orientation: int) -> tuple[Mask, bool]:
@@ -26,7 +30,8 @@ def upright_mask(path: Path, stored_size: tuple[int, int], orientation: int) -> 
         the upright mask; whether the orientation was a guess.
 
     Raises:
-        InputError: unreadable or of another size than the image.
+        OtherSize: of another size than the image.
+        InputError: see `read_mask`.
     """
     mask = read_mask(path, MAX_SOURCE_PIXELS)
     upright_size = stored_size[::-1] if orientation >= 5 else stored_size
@@ -39,5 +44,5 @@ def upright_mask(path: Path, stored_size: tuple[int, int], orientation: int) -> 
         doubtful = orientation != 1 and mask.size == stored_size
     if mask.size != upright_size:
         sizes = f"{mask.size[0]}x{mask.size[1]} pixels, its image {upright_size[0]}x{upright_size[1]}"
-        raise InputError(f"{path} has {sizes}; give both the same size")
+        raise OtherSize(f"{path} has {sizes}; give both the same size")
     return mask, doubtful

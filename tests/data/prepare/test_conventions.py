@@ -170,3 +170,9 @@ class TestPalettes:
 )
 def test_masks_without_clear_classes_are_refused(values, facts, words, refused):
     assert words in refused(values, **facts)
+
+
+def test_a_palette_of_two_colours_beside_index_maps_counts_by_its_indices():
+    two = mask_facts(Mask(np.array([[0, 1]]), np.array([(0, 0, 0), (200, 0, 0)], np.uint8)), "two.png")
+    three = mask_facts(Mask(np.array([[0, 1, 2]])), "three.png")
+    assert find_classes([two, three]).num_classes == 3
