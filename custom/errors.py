@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -27,6 +29,7 @@ _REFUSED = {
 }
 
 SECONDS_FOR_THE_FIRST_PROCESS = 3.0  # to say what is wrong, before the others end
+_WORKER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback")
 
 _advice = "interrupted; start the command again"
 
@@ -40,7 +43,7 @@ class InputError(ValueError):
     def __init__(self, message: object = "") -> None:
         text = str(message)
         # The text of a whole traceback, with which PyTorch raises anew what was raised in a worker of a DataLoader.
-        from_worker = text.startswith("Caught ") and "\nOriginal Traceback" in text
+        from_worker = _WORKER.match(text)
         super().__init__(text if from_worker else one_line(text))
 
 
@@ -50,8 +53,30 @@ def one_line(text: str) -> str:
 
 
 def find_input_error(error: BaseException | None) -> InputError | None:
-    """The `InputError` behind `error`, which MONAI's config parser wraps in its own errors, or None."""
-    return next((each for each in _chain(error) if isinstance(each, InputError)), None)
+    """The `InputError` behind `error`, or None.
+
+    MONAI's config parser wraps it in its own errors, and PyTorch's `DataLoader` hands over an error of a worker as the
+    text of a traceback within an error of the same kind.
+    """
+    for each in _chain(error):
+        if isinstance(each, RuntimeError | ValueError) and (found := _from_worker(str(each))) is not None:
+            return found
+        if isinstance(each, InputError):
+            return each
+    return None
+
+
+def _from_worker(text: str) -> InputError | None:
+    """The last `InputError` in the text that a `DataLoader` makes of an error in a worker."""
+    if not _WORKER.match(text):
+        return None
+    names = tuple(f"{kind.__module__}.{kind.__qualname__}: " for kind in _kinds(InputError))
+    lines = [line.partition(": ")[2] for line in text.splitlines() if line.startswith(names)]
+    return InputError(lines[-1]) if lines else None
+
+
+def _kinds(kind: type[InputError]) -> list[type[InputError]]:
+    return [kind, *(inner for narrower in kind.__subclasses__() for inner in _kinds(narrower))]
 
 
 def is_interrupt(error: BaseException | None) -> bool:
@@ -87,6 +112,15 @@ def _find_refused_access(error: BaseException) -> str | None:
     return None
 
 
+class _Brief(logging.Filter):
+    """Keeps Ignite from logging an error, with all its text, that is about to be shown in one line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to log the record."""
+        is_ignites = record.name.startswith("ignite.engine") and "is terminating due to exception" in str(record.msg)
+        return not (is_ignites and find_input_error(sys.exc_info()[1]) is not None)
+
+
 def show_input_errors_in_one_line() -> None:
     """Make the interpreter print what a user can mend as one line, without a traceback.
 
@@ -97,6 +131,9 @@ def show_input_errors_in_one_line() -> None:
     Under torchrun the same mistake usually stops every process. All but the first hold their tongue for a moment, in
     which the first says it and torchrun ends them.
     """
+    for handler in (*logging.getLogger().handlers, logging.lastResort):
+        if handler is not None and not any(isinstance(known, _Brief) for known in handler.filters):
+            handler.addFilter(_Brief())
     previous = sys.excepthook
     if getattr(previous, "shows_input_errors", False):
         return

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 
 import pytest
+from ignite.engine import Engine
+from monai.data import DataLoader, Dataset
+from monai.transforms import Compose
 
 from custom import errors
 from custom.errors import InputError, find_input_error, show_input_errors_in_one_line
@@ -149,3 +153,54 @@ except Exception as error:
     assert process.returncode == 1
     assert process.stderr.startswith(f"error: {told}")
     assert process.stderr.count("\n") == 1
+
+
+class NarrowError(InputError):
+    pass
+
+
+def fail(item):
+    try:
+        raise InputError("the values are no classes")
+    except InputError as error:
+        raise InputError(f"{item}.png: the values are no classes") from error
+
+
+def fail_narrowly(item):
+    raise NarrowError(f"{item}.png: the values are no classes")
+
+
+@pytest.mark.parametrize("transform", [fail, fail_narrowly, Compose([fail]), Compose([fail_narrowly])])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_input_error_in_a_data_loader_is_found_with_its_own_words(transform, workers):
+    loader = DataLoader(Dataset(["a", "b"], transform), batch_size=1, num_workers=workers)
+    with pytest.raises((RuntimeError, ValueError)) as caught:
+        next(iter(loader))
+    assert str(find_input_error(caught.value)) == "a.png: the values are no classes"
+
+
+def test_another_error_in_a_worker_stays_what_it_is():
+    def fail(item):
+        raise RuntimeError("a defect")
+
+    loader = DataLoader(Dataset(["a"], fail), batch_size=1, num_workers=1, multiprocessing_context="fork")
+    with pytest.raises(RuntimeError) as caught:
+        next(iter(loader))
+    assert find_input_error(caught.value) is None
+
+
+def test_ignite_does_not_log_what_is_shown_in_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    handler = logging.StreamHandler()
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    show_input_errors_in_one_line()
+    for error in (InputError("known"), RuntimeError("a defect")):
+
+        def step(engine, batch, error=error):
+            raise error
+
+        with pytest.raises(type(error)):
+            Engine(step).run([1])
+    logged = capsys.readouterr().err
+    assert "known" not in logged
+    assert "a defect" in logged

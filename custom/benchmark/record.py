@@ -13,7 +13,15 @@ from typing import Any
 import torch
 
 from custom.benchmark.plan import Plan
-from custom.data import check_dataset, data_fingerprint, load_datalist, read_datalist, read_num_classes
+from custom.data import (
+    check_dataset,
+    data_fingerprint,
+    find_bit_depth,
+    load_datalist,
+    read_datalist,
+    read_ignore_value,
+    read_num_classes,
+)
 from custom.errors import InputError
 from custom.files import write_whole
 
@@ -132,7 +140,8 @@ def describe_data(plan: Plan, settings: Mapping[str, Any], check: bool = True) -
     num_classes = settings.get("num_classes", read_num_classes(plan.datalist))
     if check:
         for subset in subsets.values():  # masks outside of them are nobody's business
-            check_dataset(subset, num_classes)
+            bit_depth = find_bit_depth(subset, plan.datalist)
+            check_dataset(subset, num_classes, read_ignore_value(plan.datalist), bit_depth)
     content = read_datalist(plan.datalist)
     return {
         "name": str(content.get("name", "")),

@@ -30,6 +30,7 @@ from custom.data import load_datalist
 from custom.errors import InputError
 from custom.metrics import bootstrap_interval
 from custom.monai_label.__main__ import add_bundle
+from custom.pixels import read_class_indices
 
 if TYPE_CHECKING:
     from monailabel.client import MONAILabelClient
@@ -163,12 +164,10 @@ class Walkthrough:
 
     def _dice(self, client: MONAILabelClient, item: dict[str, str]) -> float:
         """Dice of the foreground at the image's own size; 1 where truth and answer are both empty."""
-        from custom.transforms.loading import mask_to_classes, open_as
-
         answer, _ = client.infer(self.model, "", {"device": "cpu"}, file=item["image"])
         predicted = np.asarray(Image.open(answer)) > 0
         Path(answer).unlink()
-        truth = np.asarray(open_as(item["label"], lambda mask: mask_to_classes(mask, 256))) > 0
+        truth = np.asarray(read_class_indices(item["label"], None)) > 0
         total = predicted.sum() + truth.sum()
         return float(2 * (predicted & truth).sum() / total) if total else 1.0
 

@@ -14,8 +14,9 @@ from custom.data.datalist_paths import DatalistPaths, shown
 from custom.errors import InputError
 from custom.json_files import read_json_object
 from custom.labels import MOST_CLASSES
+from custom.pixels.images import LEAST_BIT_DEPTH, MOST_BIT_DEPTH
 
-__all__ = ["load_datalist", "read_datalist", "read_num_classes"]
+__all__ = ["load_datalist", "read_bit_depth", "read_datalist", "read_ignore_value", "read_num_classes"]
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +101,33 @@ def read_num_classes(datalist: str | os.PathLike) -> int:
             f"{MOST_CLASSES}"
         )
     return classes
+
+
+def read_ignore_value(datalist: str | os.PathLike) -> int | None:
+    """Value of undecided pixels in the masks, which a datalist states under "ignore_value"; None where it states none.
+
+    Raises:
+        InputError: the file cannot be read, or it states something else than an integer from 1 to 65535.
+    """
+    return _integer(datalist, "ignore_value", 1, 65535, "the value that undecided pixels have in the masks")
+
+
+def read_bit_depth(datalist: str | os.PathLike) -> int | None:
+    """Bits that the 16-bit images really use, which a datalist states under "bit_depth"; None where it states none.
+
+    Raises:
+        InputError: the file cannot be read, or it states something else than an integer from 8 to 16.
+    """
+    return _integer(datalist, "bit_depth", LEAST_BIT_DEPTH, MOST_BIT_DEPTH, "the bits that its 16-bit images use")
+
+
+def _integer(datalist: str | os.PathLike, key: str, least: int, most: int, meaning: str) -> int | None:
+    value = read_datalist(datalist).get(key)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise InputError(f'{datalist}: "{key}" is {value!r}; give {meaning}, {least} to {most}, or leave it out')
+    return value
 
 
 def _require_files(dataset_dir: Path) -> None:

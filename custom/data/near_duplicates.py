@@ -47,6 +47,7 @@ from custom.data.near_duplicates_matching import Match, Views, find_matches, pre
 from custom.data.near_duplicates_picture import draw_contact_sheet
 from custom.errors import InputError
 from custom.files import file_digest, write_whole
+from custom.pixels import read_image
 
 __all__ = ["NearDuplicate", "draw_contact_sheet", "duplicate_groups", "find_near_duplicates", "main", "write_tables"]
 
@@ -145,9 +146,7 @@ def write_tables(pairs: Sequence[NearDuplicate], paths: Sequence[Path], labels: 
 
 
 def _fingerprint(path: Path) -> _Fingerprint:
-    from custom.transforms.loading import image_to_rgb, open_as
-
-    image = open_as(path, image_to_rgb)
+    image = read_image(path)
     pixels = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
     return _Fingerprint(file_digest(path), pixels, prepare_views(image))
 

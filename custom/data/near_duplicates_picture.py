@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
+from custom.pixels import read_image
+
 if TYPE_CHECKING:
     from custom.data.near_duplicates import NearDuplicate
 
@@ -63,9 +65,8 @@ def _draw_pair(pair: NearDuplicate, paths: Sequence[Path], labels: Sequence[str]
 def _framed_tile(path: Path, framed: bool) -> Image.Image:
     """The image in the middle of a square tile, so that all pairs take the same room."""
     from custom.data.pictures import DISAGREEMENT_COLOUR
-    from custom.transforms.loading import image_to_rgb, open_as
 
-    tile = ImageOps.pad(open_as(path, image_to_rgb), (TILE_SIZE, TILE_SIZE), color="white")
+    tile = ImageOps.pad(read_image(path), (TILE_SIZE, TILE_SIZE), color="white")
     return ImageOps.expand(tile, FRAME_WIDTH, DISAGREEMENT_COLOUR if framed else "white")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ from monailabel.datastore.local import LocalDatastore
 from PIL import Image
 
 from custom.errors import InputError
-from custom.transforms.loading import image_to_rgb, mask_to_classes, open_as
+from custom.pixels import read_class_indices, read_image
+from custom.pixels.images import MOST_BIT_DEPTH
 
 __all__ = ["CheckedDatastore"]
 
-_MOST_CLASSES = 256  # what an 8-bit mask can hold; whether a model knows them is checked when it is trained
+# Whether a model knows the classes and the bit depth is checked when it is trained.
+_ANY_IMAGE = partial(read_image, bit_depth=MOST_BIT_DEPTH)
+_ANY_MASK = partial(read_class_indices, num_classes=None)
 
 
 class CheckedDatastore(LocalDatastore):
@@ -27,7 +31,7 @@ class CheckedDatastore(LocalDatastore):
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         """Store an image."""
-        _open(image_filename, image_to_rgb, f"image {image_id}")
+        _open(image_filename, _ANY_IMAGE, f"image {image_id}")
         return super().add_image(image_id, image_filename, image_info)
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
@@ -35,8 +39,8 @@ class CheckedDatastore(LocalDatastore):
         uri = self.get_image_uri(image_id)
         if not uri:
             raise HTTPException(404, f"label of {image_id}: the datastore has no such image; upload the image first")
-        label = _open(label_filename, _any_classes, f"label of {image_id}")
-        image = _open(uri, image_to_rgb, f"image {image_id}")
+        label = _open(label_filename, _ANY_MASK, f"label of {image_id}")
+        image = _open(uri, _ANY_IMAGE, f"image {image_id}")
         if label.size != image.size:
             raise HTTPException(
                 400,
@@ -46,14 +50,10 @@ class CheckedDatastore(LocalDatastore):
         return super().save_label(image_id, label_filename, label_tag, label_info)
 
 
-def _any_classes(mask: Image.Image) -> Image.Image:
-    return mask_to_classes(mask, num_classes=_MOST_CLASSES)
-
-
-def _open(path: str, converter: Callable[[Image.Image], Image.Image], name: str) -> Image.Image:
+def _open(path: str, read: Callable[[str], Image.Image], name: str) -> Image.Image:
     """The picture, or a complaint that names it as the client knows it instead of the server's temporary file."""
     try:
-        return open_as(path, converter)
+        return read(path)
     except InputError as error:
         message = str(error).replace(str(path), f"the {Path(path).suffix.lstrip('.')} file")
         raise HTTPException(400, f"{name}: {message}") from error

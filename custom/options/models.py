@@ -46,6 +46,8 @@ class Options(TypedDict, total=False):
     bundle_root: PATH
     dataset_dir: PATH
     image_size: whole(16, 8192)
+    bit_depth: optional(whole(8, 16))
+    check_data: YES_OR_NO
     device: DEVICE
     amp: YES_OR_NO
     num_workers: whole(0, 256)
@@ -58,7 +60,7 @@ class DatalistOptions(Options, total=False):
     """Of commands that read a datalist."""
 
     datalist: PATH
-    check_data: YES_OR_NO
+    ignore_value: optional(whole(1, 65535))
 
 
 class TrainedModelOptions(Options, total=False):

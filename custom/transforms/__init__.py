@@ -11,6 +11,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "branches": ["SplitBranchesd"],
         "colour_palette": ["colour_labels", "colour_palette"],
         "enhancement": ["RandEnhanced"],
-        "loading": ["LoadImageAndLabeld", "image_to_rgb", "mask_to_classes"],
+        "loading": ["LoadImageAndLabeld"],
     },
 )

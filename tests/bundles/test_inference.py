@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import torch
 from PIL import Image
 
 from custom.errors import find_input_error
-from tests.bundles.conftest import make_workflow
+from tests.bundles.conftest import make_workflow, train
 
 
 class ThresholdInferer:
@@ -112,6 +114,53 @@ def test_mistakes_are_one_line(change, message, pictures, trained, tmp_path):
     found = str(find_input_error(error.value))
     assert message in found
     assert "\n" not in found
+
+
+@pytest.mark.parametrize("check_data", ["true", "false"])
+def test_a_broken_image_is_one_line_with_the_default_workers(pictures, trained, tmp_path, check_data):
+    content = (pictures / "tall.jpg").read_bytes()
+    (pictures / "tall.jpg").write_bytes(content[: len(content) // 2])
+    with pytest.raises((ValueError, RuntimeError)) as error:
+        predict(pictures, trained / "model.pt", tmp_path, num_workers=2, check_data=check_data)
+    found = str(find_input_error(error.value))
+    assert found.startswith(f"{pictures / 'tall.jpg'} cannot be read as an image")
+    assert "\n" not in found
+    # With the check nothing is predicted; without it, all images before the broken one are in the table.
+    assert (tmp_path / "out" / "predictions.csv").exists() == (check_data == "false")
+    if check_data == "false":
+        assert "a wide one.png" in (tmp_path / "out" / "predictions.csv").read_text()
+
+
+def test_a_pipe_among_the_images_is_refused_at_once(pictures, trained, tmp_path):
+    os.mkfifo(pictures / "pipe.png")
+    with pytest.raises((ValueError, RuntimeError)) as error:
+        predict(pictures, trained / "model.pt", tmp_path)
+    assert "pipe.png" in str(find_input_error(error.value))
+
+
+def test_the_models_bit_depth_scales_the_images(phantom, pictures, tmp_path):
+    """A model of 12-bit images takes their values as `prepare` and training did, and refuses what goes beyond."""
+    folder = tmp_path / "data"
+    shutil.copytree(phantom, folder)
+    for path in (folder / "images").iterdir():
+        deep = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * 16
+        deep[0, 0] = 4095
+        Image.fromarray(deep).save(path)
+    model = train(folder, tmp_path / "runs", "alignment", alignment_epochs=1) / "model.pt"
+    assert torch.load(model)["details"]["bit_depth"] == 12
+    workflow = make_workflow(
+        "inference.json",
+        workflow_type="infer",
+        dataset_dir=str(folder / "images"),
+        checkpoint=str(model),
+        num_workers=0,
+    )
+    image = workflow.parser.get_parsed_content("dataset")[0]["image"]
+    assert image.max() > 0.9
+    Image.fromarray(np.full((8, 8), 5000, np.uint16)).save(pictures / "bright.png")
+    with pytest.raises((ValueError, RuntimeError)) as error:
+        predict(pictures, model, tmp_path)
+    assert "more than the 12 bits" in str(find_input_error(error.value))
 
 
 def test_a_trained_models_evaluation_repeats_the_one_of_its_training(phantom, trained, tmp_path):

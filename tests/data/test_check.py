@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import logging
+import os
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from custom.data import check_dataset, data_fingerprint
+from custom.data import check_dataset, check_images, data_fingerprint
 from custom.errors import InputError
-from custom.transforms import loading
 
 WIDTH, HEIGHT = 12, 10
 
@@ -103,7 +104,7 @@ def test_binary_masks_of_255_do_not_pass_for_three_classes(splits):
 
 
 def test_an_image_too_large_is_named(splits, monkeypatch):
-    monkeypatch.setattr(loading, "MAX_PIXELS", WIDTH * HEIGHT - 1)
+    monkeypatch.setattr("custom.pixels.images.MAX_PIXELS", WIDTH * HEIGHT - 1)
     assert problem(splits).startswith(f"{splits['labelled'][0]['image']}: 12x10 pixels")
 
 
@@ -164,6 +165,102 @@ def test_two_images_must_not_have_one_mask(splits, tmp_path, target):
 def test_no_bar_is_drawn_where_the_standard_error_is_no_terminal(splits, capsys):
     check_dataset(splits, num_classes=2)
     assert capsys.readouterr().err == ""
+
+
+def palette_mask(path, values, *colours):
+    picture = Image.fromarray(np.resize(np.array(values, np.uint8), (HEIGHT, WIDTH)))
+    picture.putpalette([channel for colour in colours for channel in colour])
+    picture.save(path)
+
+
+def test_palettes_that_disagree_are_named_with_both_files(splits):
+    first, second = (item["label"] for item in splits["labelled"])
+    palette_mask(first, [0, 1], (0, 0, 0), (200, 0, 0))
+    palette_mask(second, [0, 1], (200, 0, 0), (0, 0, 0))
+    message = problem(splits)
+    assert message.startswith(f"{first} and {second} have palettes that disagree: index 0")
+
+
+def test_palettes_of_files_with_one_colour_are_compared_too(splits):
+    first, second = splits["labelled"][0]["label"], splits["validation"][0]["label"]
+    palette_mask(first, [0, 1], (0, 0, 0), (200, 0, 0))
+    palette_mask(second, [0], (200, 0, 0), (0, 0, 0))
+    assert f"{first} and {second}" in problem(splits)
+
+
+def test_a_value_for_undecided_pixels_is_allowed_where_it_is_stated(splits):
+    save(splits["labelled"][0]["label"], "L", (WIDTH, HEIGHT), 9)
+    assert "holds the values 9" in problem(splits)
+    check_dataset(splits, num_classes=2, ignore_value=9)
+
+
+def test_a_value_above_the_bit_depth_is_named(splits):
+    path = splits["unlabelled"][0]["image"]
+    Image.fromarray(np.full((HEIGHT, WIDTH), 5000, np.uint16)).save(path)
+    check_dataset(splits, num_classes=2, bit_depth=13)
+    with pytest.raises(InputError, match="u0.png: the image has values up to 5000"):
+        check_dataset(splits, num_classes=2, bit_depth=12)
+
+
+def test_pipes_do_not_stop_the_check(splits):
+    path = splits["labelled"][0]["label"]
+    os.unlink(path)
+    os.mkfifo(path)
+    assert "no regular file" in problem(splits)
+
+
+class TestClasses:
+    @pytest.fixture
+    def lines(self, splits, caplog):
+        def check(num_classes=2, **values):
+            for name, value in values.items():
+                for item in splits[name]:
+                    save(item["label"], "L", (WIDTH, HEIGHT), value)
+            with caplog.at_level(logging.INFO):
+                check_dataset(splits, num_classes)
+            return [(record.levelname, record.getMessage()) for record in caplog.records]
+
+        return check
+
+    def test_shares_are_logged(self, splits, lines):
+        white = np.zeros((HEIGHT, WIDTH), np.uint8)
+        white[: HEIGHT // 2] = 255
+        for item in splits["labelled"]:
+            Image.fromarray(white).save(item["label"])
+        assert ("INFO", "labelled: 2 masks: background 50.00%, foreground 50.00% of the pixels") in lines()
+
+    def test_labelled_masks_without_any_foreground_are_a_warning(self, lines):
+        found = lines(labelled=0)
+        assert any(kind == "WARNING" and "holds any foreground" in line for kind, line in found)
+        assert any("2 without foreground" in line for _, line in found)
+
+    def test_masks_of_foreground_alone_are_counted(self, lines):
+        assert any("2 with foreground everywhere" in line for _, line in lines(labelled=1))
+
+    def test_a_class_that_no_labelled_mask_holds_is_a_warning_that_names_it(self, splits, lines):
+        for split in ("validation", "test"):
+            for item in splits[split]:
+                save(item["label"], "L", (WIDTH, HEIGHT), 2)
+        found = lines(num_classes=3, labelled=1)
+        assert (
+            "WARNING",
+            "no labelled mask holds background, class 2: it cannot be learnt; label images that show it",
+        ) in found
+
+    def test_nothing_is_warned_of_where_all_classes_are_there(self, lines):
+        assert not [line for kind, line in lines() if kind == "WARNING"]
+
+
+class TestCheckImages:
+    def test_sound_images_pass(self, splits):
+        check_images(splits["labelled"])
+
+    def test_the_first_broken_image_is_named_and_the_others_counted(self, splits):
+        for item in splits["unlabelled"]:
+            with open(item["image"], "wb") as file:
+                file.write(b"garbage")
+        with pytest.raises(InputError, match=r"u0\.png cannot be read as an image.*\(and 1 more\)"):
+            check_images(splits["labelled"] + splits["unlabelled"])
 
 
 class TestDataFingerprint:

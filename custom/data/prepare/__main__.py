@@ -137,6 +137,8 @@ def _tell(prepared: Prepared) -> None:
     if prepared.was_there:
         print(f"{prepared.folder} is prepared already from this source with these options: nothing to do ({counts})")
         return
+    for line in prepared.classes:
+        print(line)
     for warning in prepared.warnings:
         print(f"warning: {warning}")
     print(f"{prepared.folder}: {counts}; see report.md and datalist.json")

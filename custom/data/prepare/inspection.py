@@ -11,11 +11,13 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from custom.data.image_files import IMAGE_SUFFIXES
-from custom.data.prepare.mask_values import MaskSummary, summarise, upright_mask_values
-from custom.data.prepare.pixels import grey_levels, orientation_of, read_picture
 from custom.data.prepare.records import Record
+from custom.data.prepare.upright import OtherSize, upright_mask
 from custom.errors import InputError
-from custom.transforms.loading import MAX_PIXELS
+from custom.pixels.images import largest_value, read_stored_image
+from custom.pixels.mask_facts import MaskFacts, mask_facts
+from custom.pixels.naming import UnreadableFile
+from custom.pixels.page import MAX_PIXELS
 
 __all__ = ["PROBLEMS", "ImageFacts", "Inspection", "inspect_records", "over_all"]
 
@@ -37,14 +39,18 @@ class ImageFacts:
     Attributes:
         stored_size: (width, height) as stored.
         orientation: EXIF orientation.
-        levels: largest grey value, if it has 16 bits; else None.
-        opens_in_training: the file's format is one the loader reads.
+        levels: largest value, if it has more than 8 bits; else None.
+        is_grey: it is stored as grey.
+        lossy: it is stored as JPEG or the like.
+        has_known_suffix: the file's name ends as the loader expects it.
     """
 
     stored_size: tuple[int, int]
     orientation: int
     levels: int | None
-    opens_in_training: bool
+    is_grey: bool
+    lossy: bool
+    has_known_suffix: bool
 
     @property
     def size(self) -> tuple[int, int]:
@@ -61,13 +67,13 @@ class Inspection:
 
     Attributes:
         sound: records and facts.
-        masks: values of all their masks.
+        masks: facts of each of their masks.
         problems: one line each for the files that cannot be used, by kind: see `PROBLEMS`.
         doubtful_orientation: names of images whose masks may be turned the other way.
     """
 
     sound: list[tuple[Record, ImageFacts]] = field(default_factory=list)
-    masks: MaskSummary = field(default_factory=MaskSummary)
+    masks: list[MaskFacts] = field(default_factory=list)
     problems: dict[str, list[str]] = field(default_factory=dict)
     doubtful_orientation: list[str] = field(default_factory=list)
 
@@ -76,7 +82,8 @@ def inspect_records(records: Sequence[Record], max_side: int | None, show_progre
     """Read all images and masks.
 
     Raises:
-        InputError: an image is too large for training and is not to be scaled down; or no record is sound.
+        InputError: an image is too large for training and is not to be scaled down; a mask may be meant in several
+            ways; or no record is sound.
     """
     inspection = Inspection()
     for record, outcome in zip(
@@ -95,9 +102,9 @@ def inspect_records(records: Sequence[Record], max_side: int | None, show_progre
             if not held_out:
                 inspection.sound.append((replace(record, masks=()), facts))
             continue
-        summary, doubtful = masks
+        facts_of_masks, doubtful = masks
         inspection.sound.append((record, facts))
-        inspection.masks.add(summary)
+        inspection.masks += facts_of_masks
         if doubtful:
             inspection.doubtful_orientation.append(record.name)
     if not any(record.masks for record, _ in inspection.sound):
@@ -119,7 +126,7 @@ def over_all(
 
 def _inspect(
     record: Record, max_side: int | None
-) -> tuple[ImageFacts, tuple[MaskSummary, bool] | InputError] | InputError:
+) -> tuple[ImageFacts, tuple[list[MaskFacts], bool] | InputError] | InputError:
     """What is known of the image and of its masks, or why the one or the other cannot be used."""
     try:
         facts = _image_facts(record)
@@ -132,29 +139,27 @@ def _inspect(
         )
     try:
         return facts, _mask_facts(record, facts)
-    except InputError as error:
+    except (UnreadableFile, OtherSize) as error:
         return facts, error
 
 
-def _mask_facts(record: Record, facts: ImageFacts) -> tuple[MaskSummary, bool]:
-    """The values of the record's masks, and whether their orientation was a guess."""
-    masks, doubtful = MaskSummary(), False
+def _mask_facts(record: Record, facts: ImageFacts) -> tuple[list[MaskFacts], bool]:
+    """The facts of the record's masks, and whether their orientation was a guess."""
+    found, doubtful = [], False
     for path in record.masks:
-        values, palette, guessed = upright_mask_values(path, facts.stored_size, facts.orientation)
-        masks.add(summarise(values, path, palette))
+        mask, guessed = upright_mask(path, facts.stored_size, facts.orientation)
+        found.append(mask_facts(mask, path))
         doubtful |= guessed
-    return masks, doubtful
+    return found, doubtful
 
 
 def _image_facts(record: Record) -> ImageFacts:
-    picture, by_pillow = read_picture(record.image)
-    try:
-        levels = grey_levels(picture)
-    except InputError as error:
-        raise InputError(f"{record.image}: {error}") from error
+    page = read_stored_image(record.image)
     return ImageFacts(
-        stored_size=picture.size,
-        orientation=orientation_of(picture),
-        levels=levels,
-        opens_in_training=by_pillow and record.image.suffix.strip().lower() in IMAGE_SUFFIXES,
+        stored_size=page.size,
+        orientation=page.orientation,
+        levels=largest_value(page),
+        is_grey=page.values.ndim == 2 and page.palette is None,
+        lossy=page.lossy,
+        has_known_suffix=record.image.suffix.strip().lower() in IMAGE_SUFFIXES,
     )

@@ -24,6 +24,7 @@ class PrepareOptions:
         group_duplicates: keep near-duplicate images on one side of seeded splits.
         labelled_counts: further labelled subsets, such as "20" or "15%".
         mask_colours: class index by colour or grey value, such as "0,0,0=0 255,0,0=1"; "" finds classes by itself.
+        ignore_value: value of undecided pixels in masks, 1 to 65535; None if there is no such value.
         published_split: use published lists of test images where they apply.
         audit: look for near-duplicate images.
 
@@ -38,6 +39,7 @@ class PrepareOptions:
     group_duplicates: bool = False
     labelled_counts: tuple[str, ...] = ()
     mask_colours: str = ""
+    ignore_value: int | None = None
     published_split: bool = True
     audit: bool = True
 
@@ -52,5 +54,7 @@ class PrepareOptions:
             raise InputError(f"--seed is {self.seed}; give 0 or more")
         if self.max_side is not None and self.max_side < SMALLEST_SIDE:
             raise InputError(f"--max-side is {self.max_side}; give at least {SMALLEST_SIDE} pixels")
+        if self.ignore_value is not None and not 1 <= self.ignore_value <= 65535:
+            raise InputError(f"--ignore-value is {self.ignore_value}; give a value of undecided pixels, 1 to 65535")
         if self.group_duplicates and not self.audit:
             raise InputError("--group-duplicates needs the search for near-duplicates; leave out --no-audit")

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from custom.data.class_shares import odd_masks
 from custom.data.prepare.audit import Audit
 from custom.data.prepare.classes import ClassMap
 from custom.data.prepare.inspection import PROBLEMS, Inspection
@@ -62,6 +64,39 @@ class Report:
         sections = [title, *self._sections()]
         return "\n\n".join(section for section in sections if section) + "\n"
 
+    def classes(self) -> list[str]:
+        """The classes found and the mean share of each, a line each."""
+        values, pixels = self._values(), self._pixels()
+        shares = np.mean([mask / max(1, mask.sum()) for mask in pixels], axis=0)
+        lines = [
+            f"class {index} ({self.class_names[index]}): {shares[index]:.2%} of the pixels, in "
+            f"{sum(int(mask[index] > 0) for mask in pixels)} of {len(pixels)} masks; in the source {values[index]}"
+            for index in range(self.class_map.num_classes)
+        ]
+        ignored = self.class_map.ignore_value
+        return lines if ignored is None else [*lines, f"undecided, ignored in training: value {ignored} in the source"]
+
+    def class_warnings(self) -> list[str]:
+        """What of the masks deserves a look at once."""
+        pixels, lines = self._pixels(), []
+        for kind, places in odd_masks(pixels).items():
+            if len(places) == len(pixels) or (places and kind != "without foreground"):
+                lines.append(f"{len(places)} of {len(pixels)} masks {kind}: look at them.")
+        pages = sum(facts.pages > 1 for facts in self.inspection.masks)
+        if pages:
+            lines.append(f"{pages} masks are TIFFs of several pages, which were joined: each page holds some objects.")
+        return lines
+
+    def _values(self) -> list[str]:
+        """The values of each class in the source's masks."""
+        return [
+            ", ".join(value for value, index in self.class_map.classes.items() if index == number)
+            for number in range(self.class_map.num_classes)
+        ]
+
+    def _pixels(self) -> list[NDArray[np.int64]]:
+        return [item.class_pixels for item in self.written if item.class_pixels is not None]
+
     def _sections(self) -> Iterator[str]:
         if self.warnings:
             yield "## Warnings\n\n" + _list(self.warnings)
@@ -103,19 +138,15 @@ class Report:
         )
 
     def _class_table(self) -> str:
-        values = [
-            ", ".join(value for value, index in self.class_map.classes.items() if index == number)
-            for number in range(self.class_map.num_classes)
-        ]
-        labelled = [item for item in self.written if item.class_pixels is not None]
-        shares = np.mean([item.class_pixels / item.class_pixels.sum() for item in labelled], axis=0)
+        values, pixels = self._values(), self._pixels()
+        shares = np.mean([mask / max(1, mask.sum()) for mask in pixels], axis=0)
         rows = [
             [
                 index,
                 self.class_names[index],
                 values[index],
                 f"{shares[index]:.2%}",
-                sum(int(item.class_pixels[index] > 0) for item in labelled),
+                sum(int(mask[index] > 0) for mask in pixels),
             ]
             for index in range(self.class_map.num_classes)
         ]
@@ -130,16 +161,13 @@ class Report:
         pixels = sum(count for _, count in odd)
         odd_names = [f"{name}: {count} pixels" for name, count in sorted(odd, key=lambda entry: -entry[1])]
         without_mask = [item.record.name for item in self.written if item.label is None]
-        empty = [
-            item.record.name
-            for item in self.written
-            if item.class_pixels is not None and item.class_pixels[1:].sum() == 0
-        ]
+        labelled = [item.record.name for item in self.written if item.class_pixels is not None]
+        odd_masks_found = odd_masks(self._pixels()).items()
         parts = [
             *(_names(kind, self.inspection.problems.get(kind, ())) for kind in PROBLEMS),
             _names("Masks without an image, left out", [path.name for path in self.found.masks_without_image]),
             _names("Images without a usable mask, unlabelled", without_mask),
-            _names("Masks without foreground", empty),
+            *(_names(f"Masks {kind}", [labelled[place] for place in places]) for kind, places in odd_masks_found),
             _names(f"Masks with values between the classes ({pixels} pixels, given to the nearer class)", odd_names),
             _names("EXIF-turned images whose mask may lie the other way", self.inspection.doubtful_orientation),
         ]

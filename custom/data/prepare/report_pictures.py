@@ -11,7 +11,7 @@ from PIL import Image
 from custom.data.pictures import CLASS_COLOURS, captioned_row, draw_contour, sheet
 from custom.data.prepare.writing import Written
 from custom.labels import IGNORED_LABEL
-from custom.transforms.loading import image_to_rgb, open_as
+from custom.pixels import read_image
 
 __all__ = ["draw_examples"]
 
@@ -41,7 +41,7 @@ def _evenly(items: Sequence[Written], count: int) -> list[Written]:
 
 
 def _tile(folder: Path, item: Written) -> Image.Image:
-    picture = open_as(folder / item.image, image_to_rgb)
+    picture = read_image(folder / item.image)
     scale = _SIDE / max(picture.size)
     size = tuple(max(1, round(side * scale)) for side in picture.size)
     tile = picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=3)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from custom.data.prepare.archives import ArchiveLimits
 from custom.data.prepare.audit import Audit, audit_images
-from custom.data.prepare.classes import ClassMap, ListedValues, TwoClasses, find_classes, read_mask_colours
+from custom.data.prepare.classes import ClassMap, ListedValues, TwoClasses, read_mask_colours
+from custom.data.prepare.conventions import find_classes
 from custom.data.prepare.datalist_file import datalist_content
 from custom.data.prepare.identical import drop_copies, image_digests
 from custom.data.prepare.inspection import Inspection, inspect_records
@@ -18,7 +19,6 @@ from custom.data.prepare.next_step import training_command, warn_of_few
 from custom.data.prepare.opening import as_given, check_sources, errors_as_given, open_sources
 from custom.data.prepare.options import PrepareOptions
 from custom.data.prepare.output import Workplace, is_prepared, source_digest, workplace
-from custom.data.prepare.pixels import allow_large_pictures
 from custom.data.prepare.records import Found, OpenedSource, Request, Source
 from custom.data.prepare.report import Report
 from custom.data.prepare.report_pictures import draw_examples
@@ -27,6 +27,8 @@ from custom.data.prepare.splits import Entry, assign_splits, join_groups
 from custom.data.prepare.subsets import labelled_subsets, labelling_order
 from custom.data.prepare.writing import WritingPlan, Written, write_records
 from custom.errors import InputError, one_line
+from custom.pixels.images import LEAST_BIT_DEPTH, MOST_BIT_DEPTH
+from custom.pixels.page import allow_large_pictures
 
 __all__ = ["Prepared", "prepare_dataset"]
 
@@ -41,6 +43,7 @@ class Prepared:
         counts: images by split.
         warnings: what the user should hear of, one sentence each.
         next_command: the command which trains on the folder.
+        classes: the classes found in the masks and the share of each, a line each.
     """
 
     folder: Path
@@ -48,6 +51,7 @@ class Prepared:
     counts: dict[str, int]
     warnings: Sequence[str] = ()
     next_command: str = ""
+    classes: Sequence[str] = ()
 
 
 def prepare_dataset(
@@ -80,6 +84,8 @@ def prepare_dataset(
     source = _known(dataset)
     if options.mask_colours and source.masks != "found":
         raise InputError(f"--mask-colours is for the data set folder; {dataset} knows its masks")
+    if options.ignore_value is not None and source.masks != "found":
+        raise InputError(f"--ignore-value is for the data set folder; {dataset} knows its masks")
     given = [Path(os.path.abspath(path)) for path in sources]
     output = Path(os.path.abspath(output))
     check_sources(given, output)
@@ -93,21 +99,23 @@ def prepare_dataset(
     with allow_large_pictures(), workplace(output, request) as place:
         opened = open_sources(given, place.unpacked, limits, show_progress)
         with errors_as_given(opened):
-            warnings = _prepare(source, opened, place, options, show_progress)
-    return Prepared(output, False, _counts(output), warnings, training_command(dataset, output))
+            report = _prepare(source, opened, place, options, show_progress)
+    command = training_command(dataset, output)
+    return Prepared(output, False, _counts(output), report.warnings, command, report.classes())
 
 
 def _prepare(
     source: Source, opened: Sequence[OpenedSource], place: Workplace, options: PrepareOptions, show_progress: bool
-) -> list[str]:
-    """Fill `place.prepared`; returns the warnings."""
+) -> Report:
+    """Fill `place.prepared`; returns the report."""
     found = source.find(Request(opened, place.made, options.published_split, show_progress))
     inspection = inspect_records(found.records, options.max_side, show_progress)
     for lines in inspection.problems.values():
         lines[:] = [as_given(line, opened) for line in lines]
     class_map = _class_map(source, inspection, options)
-    bits = max(8, max((facts.levels or 0) for _, facts in inspection.sound).bit_length())
-    plan = WritingPlan(place.prepared, class_map, options.max_side, bits)
+    levels = [facts.levels for _, facts in inspection.sound if facts.levels is not None]
+    bit_depth = max(LEAST_BIT_DEPTH, max(levels).bit_length()) if levels else None
+    plan = WritingPlan(place.prepared, class_map, options.max_side, bit_depth or MOST_BIT_DEPTH)
     written, copies = drop_copies(place.prepared, write_records(inspection.sound, plan, show_progress))
     found.warnings += copies
     place.forget_sources()
@@ -129,7 +137,8 @@ def _prepare(
         options.seed,
         audit,
     )
-    report.warnings = list(map(one_line, _warnings(found, inspection, splits, audit, options)))
+    warnings = [*_warnings(found, inspection, splits, audit, options), *report.class_warnings()]
+    report.warnings = list(map(one_line, warnings))
     content = datalist_content(
         source,
         " ".join([source.title + ".", *found.notes]),
@@ -139,11 +148,12 @@ def _prepare(
         written,
         splits,
         subsets,
+        bit_depth,
     )
     _write_json(place.prepared / "datalist.json", content)
     report.pictures = _draw_pictures(place.prepared, report)
     (place.prepared / "report.md").write_text(report.markdown(), encoding="utf-8", errors="backslashreplace")
-    return list(report.warnings)
+    return report
 
 
 def _known(dataset: str) -> Source:
@@ -154,9 +164,9 @@ def _known(dataset: str) -> Source:
 
 def _class_map(source: Source, inspection: Inspection, options: PrepareOptions) -> ClassMap:
     if options.mask_colours:
-        return read_mask_colours(options.mask_colours)
+        return read_mask_colours(options.mask_colours, options.ignore_value)
     if source.masks == "found":
-        return find_classes(inspection.masks)
+        return find_classes(inspection.masks, options.ignore_value)
     if source.masks == "indices":
         return ListedValues({str(index): index for index in range(len(source.class_names))})
     return TwoClasses()

@@ -14,11 +14,15 @@ from PIL import Image
 
 from custom.data.prepare.classes import ClassMap
 from custom.data.prepare.inspection import ImageFacts, over_all
-from custom.data.prepare.mask_values import is_lossy, upright_mask_values
-from custom.data.prepare.pixels import read_picture, turn
 from custom.data.prepare.records import Record
+from custom.data.prepare.upright import upright_mask
 from custom.errors import InputError
 from custom.files import file_digest
+from custom.labels import IGNORED_LABEL
+from custom.pixels.images import read_stored_image, to_8_bits
+from custom.pixels.masks import join
+from custom.pixels.naming import naming
+from custom.pixels.page import turn
 
 __all__ = ["Written", "WritingPlan", "write_records"]
 
@@ -33,7 +37,7 @@ class WritingPlan:
         folder: where "images" and "masks" go.
         class_map: meaning of the masks' values.
         max_side: see `PrepareOptions`.
-        bits: bits of a grey value which the 16-bit images of the set really use.
+        bits: bits of a value which the 16-bit images of the set really use.
     """
 
     folder: Path
@@ -51,7 +55,7 @@ class Written:
         image: its path, relative to the prepared folder.
         label: that of its mask, if it has one.
         size: (width, height) as written, upright.
-        class_pixels: pixels of each class; None without a mask.
+        class_pixels: pixels of each class, without undecided ones; None without a mask.
         odd_pixels: pixels of the mask with an odd value.
         converted: the image is not the very file it was.
         fingerprints: SHA-256 of the files by path.
@@ -91,12 +95,12 @@ def _write(item: tuple[Record, ImageFacts], plan: WritingPlan) -> Written:
     record, facts = item
     scale = 1.0 if plan.max_side is None else min(1.0, plan.max_side / max(facts.size))
     size = tuple(max(1, round(side * scale)) for side in facts.size)
-    converted = scale < 1 or facts.levels is not None or not facts.opens_in_training
-    image = f"images/{record.name}{_suffix(record, facts) if converted else record.image.suffix.strip()}"
+    converted = scale < 1 or facts.levels is not None or not facts.has_known_suffix
+    image = f"images/{record.name}{_suffix(facts) if converted else record.image.suffix.strip()}"
     target = plan.folder / image
     target.parent.mkdir(parents=True, exist_ok=True)
     if converted:
-        _convert_image(record, facts, size, plan.bits, target)
+        _convert_image(record, size, plan.bits, target)
     else:
         shutil.copyfile(record.image, target)
     label, class_pixels, odd_pixels = None, None, 0
@@ -107,42 +111,34 @@ def _write(item: tuple[Record, ImageFacts], plan: WritingPlan) -> Written:
     return Written(record, image, label, size, class_pixels, odd_pixels, converted, fingerprints)
 
 
-def _suffix(record: Record, facts: ImageFacts) -> str:
-    return ".jpg" if is_lossy(record.image) and facts.levels is None else ".png"
+def _suffix(facts: ImageFacts) -> str:
+    return ".jpg" if facts.lossy and facts.levels is None else ".png"
 
 
-def _convert_image(record: Record, facts: ImageFacts, size: tuple[int, int], bits: int, target: Path) -> None:
-    picture = turn(read_picture(record.image)[0], facts.orientation)
-    if facts.levels is not None:
-        picture = Image.fromarray(np.rint(np.asarray(picture) / (2**bits - 1) * 255).astype(np.uint8))
-    elif picture.mode not in ("L", "RGB"):
-        picture = picture.convert("RGB")
+def _convert_image(record: Record, size: tuple[int, int], bits: int, target: Path) -> None:
+    page = read_stored_image(record.image)
+    with naming(record.image):
+        picture = Image.fromarray(np.ascontiguousarray(turn(to_8_bits(page, bits), page.orientation)))
     if picture.size != size:
         picture = picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=3)
-    if target.suffix == ".jpg":
-        picture.save(target, quality=_JPEG_QUALITY, exif=b"")
-    else:
-        picture.info.clear()  # no second turn by an orientation that has been applied
-        picture.save(target)
+    picture.save(target, **({"quality": _JPEG_QUALITY} if target.suffix == ".jpg" else {}))
 
 
 def _write_mask(
     record: Record, facts: ImageFacts, size: tuple[int, int], plan: WritingPlan, target: Path
 ) -> tuple[NDArray[np.int64], int]:
-    """Write the joined masks; returns pixels by class and odd pixels."""
-    joined = np.zeros(facts.size[::-1], np.uint8)
-    odd_pixels = 0
+    """Write the joined masks; returns pixels by class, without undecided ones, and odd pixels."""
+    found, odd_pixels = [], 0
     for path in record.masks:
-        values, _, _ = upright_mask_values(path, facts.stored_size, facts.orientation)
-        try:
-            indices, odd = plan.class_map.indices(values, is_lossy(path))
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-        joined = np.maximum(joined, indices)
+        stored, _ = upright_mask(path, facts.stored_size, facts.orientation)
+        with naming(path):
+            indices, odd = plan.class_map.indices(stored)
+        found.append(indices)
         odd_pixels += odd
-    mask = Image.fromarray(joined)
+    mask = Image.fromarray(join(found, record.masks))
     if mask.size != size:
         mask = mask.resize(size, Image.Resampling.NEAREST)
     target.parent.mkdir(parents=True, exist_ok=True)
     mask.save(target)
-    return np.bincount(np.asarray(mask).ravel(), minlength=plan.class_map.num_classes), odd_pixels
+    pixels = np.bincount(np.asarray(mask).ravel(), minlength=IGNORED_LABEL + 1)
+    return pixels[: plan.class_map.num_classes], odd_pixels

@@ -1,74 +1,46 @@
 from __future__ import annotations
 
-from collections import Counter
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from custom.data.prepare.classes import ListedValues, TwoClasses, find_classes, read_mask_colours
-from custom.data.prepare.mask_values import MaskSummary
+from custom.data.prepare.classes import ListedValues, TwoClasses, read_mask_colours
 from custom.errors import InputError
+from custom.labels import IGNORED_LABEL
+from custom.pixels.masks import Mask
 
 
-def found(counts, **facts):
-    return find_classes(MaskSummary(Counter(counts), **facts))
+def mask(values, *palette, **facts):
+    colours = np.array(palette, np.uint8) if palette else None
+    return Mask(np.array([values]), colours, **facts)
 
 
-def indices(class_map, values, lossy=False):
-    return class_map.indices(np.array([values]), lossy)[0][0].tolist()
+def indices(class_map, values, *palette, **facts):
+    return class_map.indices(mask(values, *palette, **facts))[0][0].tolist()
 
 
-def test_any_two_values_are_two_classes():
-    assert found({0: 5, 7: 5}).classes == {"0": 0, "7": 1}
+BLACK, WHITE, RED = (0, 0, 0), (255, 255, 255), (255, 0, 0)
 
 
-def test_values_become_classes_in_their_order():
-    class_map = found({255: 5, 0: 90, 128: 5})
-    assert class_map.classes == {"0": 0, "128": 1, "255": 2}
+def test_listed_values_become_their_classes():
+    class_map = ListedValues({"0": 0, "128": 1, "255": 2})
     assert class_map.num_classes == 3
     assert indices(class_map, [255, 0, 128]) == [2, 0, 1]
 
 
-def test_jpeg_greys_near_0_and_255_are_two_classes():
-    assert isinstance(found({0: 60, 3: 8, 250: 8, 255: 20, 130: 4}, lossy=True), TwoClasses)
-
-
-def test_smooth_outlines_are_two_classes():
-    assert isinstance(found({0: 700, 255: 270} | dict.fromkeys(range(10, 250, 8), 1)), TwoClasses)
-
-
-def test_stray_values_are_two_classes():
-    assert isinstance(found({0: 70_000, 254: 3, 255: 30_000}), TwoClasses)
-
-
-def test_classes_with_a_value_255_for_unknown_stay_classes():
-    counts = {value: 1000 for value in range(10)} | {0: 100_000, 255: 500}
-    assert found(counts).num_classes == 11
-
-
-def test_a_palette_is_never_thresholded():
-    assert found({0: 70_000, 1: 3, 255: 30_000}, palette=True).num_classes == 3
-
-
-@pytest.mark.parametrize(
-    "counts, facts, words",
-    [
-        ({0: 9}, {}, "only the value 0"),
-        ({0: 30, 60: 30, 120: 30, 255: 10}, {"lossy": True}, "JPEG"),
-        (dict.fromkeys(range(100), 5), {}, "100 values"),
-        ({}, {"colour_mask": Path("m.png"), "colours": Counter({(255, 0, 0): 1})}, "255,0,0"),
-    ],
-)
-def test_masks_without_clear_classes_are_refused(counts, facts, words, message_of):
+def test_an_unknown_value_is_named(message_of):
     with pytest.raises(InputError) as caught:
-        found(counts, **facts)
-    assert words in message_of(caught)
+        indices(ListedValues({"0": 0, "2": 1}), [0, 1, 2])
+    assert "[1]" in message_of(caught)
+
+
+def test_values_above_255_never_wrap():
+    assert indices(ListedValues({"0": 0, "260": 1, "300": 2}), [0, 260, 300]) == [0, 1, 2]
 
 
 def test_two_classes_read_0_and_1_and_count_no_odd_pixel():
-    assert TwoClasses().indices(np.array([[0, 1]]), lossy=False)[1] == 0
+    assert TwoClasses().indices(mask([0, 1]))[1] == 0
     assert indices(TwoClasses(), [0, 1]) == [0, 1]
+    assert indices(TwoClasses(), [1, 1]) == [1, 1]
 
 
 def test_two_classes_read_any_single_foreground_value():
@@ -76,7 +48,7 @@ def test_two_classes_read_any_single_foreground_value():
 
 
 def test_two_classes_part_greys_at_half_and_count_them():
-    values, odd = TwoClasses().indices(np.array([[0, 127, 128, 255]]), lossy=True)
+    values, odd = TwoClasses().indices(mask([0, 127, 128, 255], lossy=True))
     assert values.tolist() == [[0, 0, 1, 1]]
     assert odd == 2
 
@@ -85,10 +57,18 @@ def test_two_classes_read_16_bits():
     assert indices(TwoClasses(), [0, 300, 65535]) == [0, 0, 1]
 
 
-def test_an_unknown_value_is_named(message_of):
-    with pytest.raises(InputError) as caught:
-        ListedValues({"0": 0, "2": 1}).indices(np.array([[0, 1, 2]]), lossy=False)
-    assert "[1]" in message_of(caught)
+def test_two_classes_read_a_palette_with_black_by_its_colours():
+    assert indices(TwoClasses(), [0, 1], BLACK, RED) == [0, 1]
+    assert indices(TwoClasses(), [0, 1], RED, BLACK) == [1, 0]
+    assert indices(TwoClasses(by_colour=True), [0, 0], RED, BLACK) == [1, 1]
+    assert indices(TwoClasses(by_colour=False), [0, 0], WHITE, RED) == [0, 0]
+
+
+def test_undecided_pixels_become_the_ignored_label():
+    assert indices(ListedValues({"0": 0, "1": 1}, 255), [0, 1, 255]) == [0, 1, IGNORED_LABEL]
+    assert indices(TwoClasses({"0": 0, "1": 1}, 7), [7, 1, 0]) == [IGNORED_LABEL, 1, 0]
+    assert indices(TwoClasses(ignore_value=7), [7, 7]) == [IGNORED_LABEL] * 2
+    assert indices(read_mask_colours("0=0 1=1", 9), [0, 9, 1]) == [0, IGNORED_LABEL, 1]
 
 
 def test_colours_and_greys_get_their_index():
@@ -97,15 +77,24 @@ def test_colours_and_greys_get_their_index():
     assert class_map.num_classes == 3
 
 
+def test_a_palette_is_read_by_the_colours_that_are_named():
+    assert indices(read_mask_colours("255=0 0=1"), [0, 1], WHITE, BLACK) == [0, 1]
+    assert indices(read_mask_colours("0=0 255,0,0=1"), [0, 1], RED, BLACK) == [1, 0]
+
+
+def test_a_palette_is_read_by_indices_where_these_are_named():
+    assert indices(read_mask_colours("0=0 1=1"), [0, 1], WHITE, RED) == [0, 1]
+
+
 def test_jpeg_colours_go_to_the_nearest():
-    values, odd = read_mask_colours("0=0 255,0,0=1").indices(np.array([[[250, 4, 3], [100, 0, 0]]]), lossy=True)
+    values, odd = read_mask_colours("0=0 255,0,0=1").indices(mask([[250, 4, 3], [100, 0, 0]], lossy=True))
     assert values.tolist() == [[1, 0]]
     assert odd == 1
 
 
 def test_an_unknown_colour_is_named(message_of):
     with pytest.raises(InputError) as caught:
-        read_mask_colours("0=0 255,0,0=1").indices(np.array([[[0, 9, 0]]]), lossy=False)
+        indices(read_mask_colours("0=0 255,0,0=1"), [[0, 9, 0]])
     assert "0,9,0" in message_of(caught)
 
 

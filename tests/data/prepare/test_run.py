@@ -346,7 +346,7 @@ def test_an_image_too_large_for_training_names_the_option(refused, own, monkeypa
 
 
 def test_an_image_too_large_to_open_is_left_out(prepare, own, monkeypatch):
-    monkeypatch.setattr("custom.data.prepare.pixels.MAX_SOURCE_PIXELS", 2000)
+    monkeypatch.setattr("custom.pixels.images.MAX_SOURCE_PIXELS", 2000)
     picture(own / "images" / "case 0.png", (50, 50))
     prepared = prepare("folder", own)
     assert "50x50 pixels are more than 2000" in prepared.report

@@ -74,10 +74,11 @@ def test_another_polyp_set_is_not_mistaken(prepare, tmp_path):
         prepare("etis", tmp_path / "CVC-ClinicDB")
 
 
-def test_tif_that_pillow_cannot_open_becomes_png(prepare, tmp_path):
+def test_tif_of_16_bit_planes_becomes_png(prepare, tmp_path):
     folder = pairs(tmp_path / "CVC-ClinicDB", "1234", "Original", "Ground Truth", ".tif")
     colours = np.random.RandomState(0).rand(SIZE[1], SIZE[0], 3).astype(np.float32)
-    tifffile.imwrite(folder / "Original" / "1.tif", (colours * 65535).astype(np.uint16), planarconfig="separate")
+    planes = np.moveaxis((colours * 65535).astype(np.uint16), -1, 0)
+    tifffile.imwrite(folder / "Original" / "1.tif", planes, photometric="rgb", planarconfig="separate")
     prepared = prepare("clinicdb", folder)
     image = Image.open(next((prepared.folder / "images").glob("1.*")))
     assert image.mode == "RGB"

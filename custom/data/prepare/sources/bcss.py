@@ -12,11 +12,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from custom.data.prepare.listing import list_files, nothing_found, pairs_of_folders
-from custom.data.prepare.mask_values import upright_mask_values
 from custom.data.prepare.pairing import pair_by_name
-from custom.data.prepare.pixels import read_picture
 from custom.data.prepare.records import Found, Record, Release, Request, Source
+from custom.data.prepare.upright import upright_mask
 from custom.errors import InputError
+from custom.pixels.images import MOST_BIT_DEPTH, read_stored_image, to_8_bits
+from custom.pixels.masks import plain_values
+from custom.pixels.naming import naming
 
 __all__ = ["BCSS", "PATCH_SIDE"]
 
@@ -89,11 +91,13 @@ def _find_regions(request: Request) -> list[tuple[str, Path, Path]]:
 
 
 def _read_region(image_path: Path, mask_path: Path) -> tuple[Image.Image, NDArray[np.integer]]:
-    image, _ = read_picture(image_path)
-    codes, _, _ = upright_mask_values(mask_path, image.size, orientation=1)
-    if codes.ndim != 2 or codes.max() > _HIGHEST_CODE:
+    image = read_stored_image(image_path)
+    mask, _ = upright_mask(mask_path, image.size, orientation=1)
+    with naming(mask_path):
+        codes = plain_values(mask)
+    if codes.max() > _HIGHEST_CODE:
         raise InputError(f"{mask_path} holds no codes 0 to {_HIGHEST_CODE}; download the masks of BCSS again")
-    return image.convert("RGB"), codes
+    return Image.fromarray(to_8_bits(image, MOST_BIT_DEPTH)).convert("RGB"), codes
 
 
 def _corners(height: int, width: int) -> Iterator[tuple[int, int]]:
