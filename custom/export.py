@@ -164,6 +164,14 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def holds_weights(output: Path) -> bool:
+    """Whether an exported bundle, a folder or a ZIP file, has a `models/model.pt`."""
+    if output.is_dir():
+        return (output / "models" / "model.pt").is_file()
+    with zipfile.ZipFile(output) as archive:
+        return any(name.split("/", 1)[-1] == "models/model.pt" for name in archive.namelist())
+
+
 def _large_files(output: Path) -> list[str]:
     """Files of an exported bundle which the model zoo does not take, relative to the bundle, with their size."""
     if output.is_dir():
@@ -188,11 +196,8 @@ def command(bundle: Path, output: Path, checkpoint: Path | None, overwrite: bool
     """Export a bundle and say where it lies."""
     written = export_bundle(bundle, output, checkpoint, overwrite, monai_label)
     print(f"bundle written to {written}")
-    if checkpoint is None and not (bundle / "models" / "model.pt").exists():
-        print(
-            "warning: it has no weights, so it can be trained but not used for inference; train it, then export "
-            "again with --checkpoint RUN/model.pt"
-        )
+    if not holds_weights(written):
+        print("it holds no weights: inference needs models/model.pt; give --checkpoint with the model.pt of a run")
     if large := _large_files(written):
         print(f"for the model zoo, list in large_files.yml: {', '.join(large)}")
 
