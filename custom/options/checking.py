@@ -57,6 +57,8 @@ def check(options: type) -> None:
     resolved = {key: parser.get_parsed_content(key) for key in _independent(parser, options)}
     values |= check_values(options, resolved)
     _check_agreement(values, given)
+    if values.get("alignment_epochs") == 0 and "alignment" in config.get("session", {}).get("stages", {}):
+        raise InputError("alignment_epochs 0: give a whole number from 1, or an overlay of a method without that stage")
 
 
 def check_values(options: type, values: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> dict[str, Any]:

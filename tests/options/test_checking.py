@@ -45,7 +45,7 @@ def test_a_wrong_value_on_the_command_line_is_refused_in_one_line_and_a_right_on
         message = refusal(f"--{key}={text}", config=config, overlays=files)
         assert message.startswith(f"--{key} ")
         assert ": give " in message
-    if key not in ("widths", "norm_num_groups", "sampling_steps", "diffusion_steps", "image_size"):
+    if key not in ("widths", "norm_num_groups", "sampling_steps", "diffusion_steps", "image_size", "alignment_epochs"):
         command(f"--{key}={choice.choice(right)}", config=config, overlays=files)
 
 
@@ -136,6 +136,11 @@ def test_a_part_of_the_workflow_can_be_set(option, text, value, command):
 )
 def test_options_must_fit_each_other(arguments, config, message, refusal):
     assert refusal(*arguments, config=config).startswith(message)
+
+
+def test_only_a_method_without_alignment_takes_no_epochs_of_it(refusal, command):
+    assert refusal("--alignment_epochs", "0").startswith("alignment_epochs 0: give a whole number from 1")
+    assert command("--alignment_epochs", "0", overlays=METHODS[:1])["alignment_epochs"] == 0
 
 
 def test_more_sampling_steps_than_steps_are_refused(refusal):
