@@ -45,7 +45,15 @@ def test_a_wrong_value_on_the_command_line_is_refused_in_one_line_and_a_right_on
         message = refusal(f"--{key}={text}", config=config, overlays=files)
         assert message.startswith(f"--{key} ")
         assert ": give " in message
-    if key not in ("widths", "norm_num_groups", "sampling_steps", "diffusion_steps", "image_size", "alignment_epochs"):
+    if key not in (
+        "widths",
+        "norm_num_groups",
+        "sampling_steps",
+        "diffusion_steps",
+        "image_size",
+        "alignment_epochs",
+        "pseudo",
+    ):
         command(f"--{key}={choice.choice(right)}", config=config, overlays=files)
 
 
@@ -141,6 +149,18 @@ def test_options_must_fit_each_other(arguments, config, message, refusal):
 def test_only_a_method_without_alignment_takes_no_epochs_of_it(refusal, command):
     assert refusal("--alignment_epochs", "0").startswith("alignment_epochs 0: give a whole number from 1")
     assert command("--alignment_epochs", "0", overlays=METHODS[:1])["alignment_epochs"] == 0
+
+
+@pytest.mark.parametrize(("value", "overlays"), [("masked", []), ("hard", [CONFIGS / "methods" / "fixmatch.json"])])
+def test_pseudo_labels_of_another_method_are_refused(value, overlays, refusal):
+    assert refusal("--pseudo", value, overlays=overlays).startswith(f"pseudo {value}: this method takes ")
+
+
+@pytest.mark.parametrize(("key", "name"), [("method", "ua_mt"), ("preset", "paper")])
+def test_the_name_of_an_overlay_does_not_stand_for_it(key, name, refusal, command):
+    assert f"{key}s/{name}.json to --config_file" in refusal(f"--{key}", name)
+    assert command(f"--{key}", name, overlays=[CONFIGS / f"{key}s" / f"{name}.json"])[key] == name
+    assert command(f"--{key}", "mine")[key] == "mine"
 
 
 def test_more_sampling_steps_than_steps_are_refused(refusal):
