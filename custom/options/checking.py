@@ -59,6 +59,8 @@ def check(options: type) -> None:
     _check_agreement(values, given)
     _check_fit(values, config)
     _check_overlay_names(given, running)
+    if _is_expression(config.get("data")) and _refers_to_options_only(config, "data", options, set()):
+        parser.get_parsed_content("data")  # complains of dataset_dir, datalist and labelled before a folder is made
 
 
 def check_values(options: type, values: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -198,10 +200,12 @@ def _needs_options_only(config: Mapping[str, Any], key: str, options: type, seen
     seen.add(key)
     if key not in _kinds(options) or key not in config or key == "output_dir":
         return False
-    value = config[key]
-    if not _is_expression(value):
-        return True
-    return all(_needs_options_only(config, name, options, seen) for name in re.findall(r"@([A-Za-z_][\w:#]*)", value))
+    return not _is_expression(config[key]) or _refers_to_options_only(config, key, options, seen)
+
+
+def _refers_to_options_only(config: Mapping[str, Any], key: str, options: type, seen: set[str]) -> bool:
+    names = re.findall(r"@([A-Za-z_][\w:#]*)", config[key])
+    return all(_needs_options_only(config, name, options, seen) for name in names)
 
 
 def _check_agreement(values: Mapping[str, Any], given: Mapping[str, Any]) -> None:

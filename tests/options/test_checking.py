@@ -7,6 +7,7 @@ import monai.bundle
 import pytest
 from monai.bundle import ConfigWorkflow
 
+from custom.data.phantom import write_phantom_dataset
 from custom.errors import find_input_error
 from tests.options.conftest import CLASSES, CONFIGS
 from tests.options.samples import samples, words_of
@@ -191,7 +192,7 @@ def test_options_in_a_file_of_arguments_are_checked_like_those_of_the_command_li
 def stopping(tmp_path):
     check = "$custom.options.check(custom.options.TrainingOptions)"
     stop = tmp_path / "stop.json"
-    stop.write_text(json.dumps({"initialize": ["$import custom", check], "num_classes": 2, "run": []}))
+    stop.write_text(json.dumps({"initialize": ["$import custom", check], "num_classes": 2, "data": {}, "run": []}))
     return [str(CONFIGS / "train.json"), str(stop)]
 
 
@@ -219,3 +220,18 @@ def test_an_own_overlay_may_add_options_that_its_values_use(command, tmp_path):
     (tmp_path / "own.json").write_text(json.dumps({"own_factor": 2, "weight_decay": "$@own_factor / 100"}))
     parser = command("--own_factor", "3", overlays=[tmp_path / "own.json"])
     assert parser.get_parsed_content("weight_decay") == 0.03
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("labelled", "99", "asks for 99 labelled images; give 1 to 2"),
+        ("labelled", "most", "labelled is 'most'; give"),
+        ("dataset_dir", "nowhere", "datalist nowhere/datalist.json does not exist"),
+    ],
+)
+def test_what_the_data_lacks_is_refused_before_a_folder_is_made(option, value, message, refusal, tmp_path):
+    write_phantom_dataset(tmp_path / "data", labelled=2, unlabelled=0, validation=0, test=0, image_size=32)
+    options = {"dataset_dir": str(tmp_path / "data"), "runs_dir": str(tmp_path / "runs"), option: value}
+    assert message in refusal(*(f"--{key}={text}" for key, text in options.items()), reads_data=True)
+    assert not (tmp_path / "runs").exists()
