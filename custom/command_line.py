@@ -252,6 +252,7 @@ class PathTo(Text):
         text = str(value)
         self._check_characters(text, param, ctx)
         path = _expanded(self, text, param, ctx)
+        text = text if len(text) <= 200 else f"{text[:60]}..."
         try:
             mode = os.stat(path).st_mode
         except (FileNotFoundError, NotADirectoryError):

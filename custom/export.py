@@ -197,10 +197,7 @@ def command(bundle: Path, output: Path, checkpoint: Path | None, overwrite: bool
     written = export_bundle(bundle, output, checkpoint, overwrite, monai_label)
     print(f"bundle written to {written}")
     if not holds_weights(written):
-        print(
-            "warning: it has no weights, so it can be trained but not used for inference; train it, then export "
-            "again with --checkpoint RUN/model.pt"
-        )
+        print("it holds no weights: inference needs models/model.pt; give --checkpoint with the model.pt of a run")
     if large := _large_files(written):
         print(f"for the model zoo, list in large_files.yml: {', '.join(large)}")
 

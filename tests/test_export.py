@@ -267,6 +267,6 @@ def test_for_monai_label_the_model_of_another_method_is_refused(bundle_with_over
 
 def test_the_command_says_that_a_bundle_has_no_weights(bundle, model, tmp_path, capsys):
     main([str(bundle), "--output", str(tmp_path / "without")])
-    assert "it has no weights" in capsys.readouterr().out
+    assert "it holds no weights" in capsys.readouterr().out
     main([str(bundle), "--output", str(tmp_path / "with"), "--checkpoint", str(model)])
     assert "weights" not in capsys.readouterr().out

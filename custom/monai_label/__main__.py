@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from custom.command_line import BUNDLE, SEED, Command, PathOrId, PathTo, Text, WholeNumber, is_evaluated, run_command
+from custom.command_line import BUNDLE, SEED, Command, PathOrId, PathTo, Text, WholeNumber, run_command
 from custom.errors import InputError, find_input_error
 from custom.export import export_bundle
 
@@ -42,19 +42,19 @@ def add_bundle(
         The bundle's new place.
 
     Raises:
-        InputError: no bundle there, no such checkpoint, a first stage that cannot be loaded, the app has this bundle
-            already, or `app` is a folder with other things.
+        InputError: a wrong setting, no bundle there, no such checkpoint, a first stage that cannot be loaded, the app
+            has this bundle already, or `app` is a folder with other things.
     """
     bundle, app = Path(bundle).absolute(), Path(app)
-    for key, value in (settings or {}).items():
-        if is_evaluated(value):
-            raise InputError(f"{key} {value!r} would be evaluated in a configuration; give a plain number or text")
+    from custom.options import TrainingOptions, check_values
+
+    settings = check_values(TrainingOptions, settings or {}, settings)
     _check_app(app)
     place = app / "model" / bundle.resolve().name
     with tempfile.TemporaryDirectory() as temporary:
         model = Path(checkpoint) if checkpoint is not None else Path(temporary) / "model.pt"
         if checkpoint is None:
-            _save_untrained(bundle, model, settings or {})
+            _save_untrained(bundle, model, settings)
             from custom.monai_label.models import mark_as_untrained
 
             mark_as_untrained(model)

@@ -57,6 +57,10 @@ def check(options: type) -> None:
     resolved = {key: parser.get_parsed_content(key) for key in _independent(parser, options)}
     values |= check_values(options, resolved)
     _check_agreement(values, given)
+    _check_fit(values, config)
+    _check_overlay_names(given, running)
+    if _is_expression(config.get("data")) and _refers_to_options_only(config, "data", options, set()):
+        parser.get_parsed_content("data")  # complains of dataset_dir, datalist and labelled before a folder is made
 
 
 def check_values(options: type, values: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -196,10 +200,12 @@ def _needs_options_only(config: Mapping[str, Any], key: str, options: type, seen
     seen.add(key)
     if key not in _kinds(options) or key not in config or key == "output_dir":
         return False
-    value = config[key]
-    if not _is_expression(value):
-        return True
-    return all(_needs_options_only(config, name, options, seen) for name in re.findall(r"@([A-Za-z_][\w:#]*)", value))
+    return not _is_expression(config[key]) or _refers_to_options_only(config, key, options, seen)
+
+
+def _refers_to_options_only(config: Mapping[str, Any], key: str, options: type, seen: set[str]) -> bool:
+    names = re.findall(r"@([A-Za-z_][\w:#]*)", config[key])
+    return all(_needs_options_only(config, name, options, seen) for name in names)
 
 
 def _check_agreement(values: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -209,6 +215,25 @@ def _check_agreement(values: Mapping[str, Any], given: Mapping[str, Any]) -> Non
         raise InputError(f"sampling_steps {sampled}: give at most diffusion_steps, which is {steps}")
     _check_widths(values)
     _check_subfolder(values, given)
+
+
+def _check_fit(values: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Options must fit the method that the configuration trains."""
+    if values.get("alignment_epochs") == 0 and "alignment" in config.get("session", {}).get("stages", {}):
+        raise InputError("alignment_epochs 0: give a whole number from 1, or an overlay of a method without that stage")
+    trainer = config.get("train", {}).get("trainer", {})
+    known = ("masked", "ssl4mis") if trainer.get("_target_") == "custom.methods.FixMatch" else ("hard", "soft", "off")
+    if "pseudo" in trainer and values.get("pseudo", known[0]) not in known:
+        raise InputError(f"pseudo {values['pseudo']}: this method takes {', '.join(known)}; give one of them")
+
+
+def _check_overlay_names(given: Mapping[str, Any], running: Running) -> None:
+    """A name alone would train something else under this name."""
+    for key in ("method", "preset"):
+        overlay = running.workflow.config_root_path / f"{key}s" / f"{given.get(key)}.json"
+        command = read_command_line() if key in given and running.by_monai else None
+        if command and overlay.is_file() and replaced_values(command)[key] != given[key]:
+            raise InputError(f"--{key} {given[key]}: add {overlay} to --config_file, which sets all that belongs to it")
 
 
 def _check_widths(values: Mapping[str, Any]) -> None:

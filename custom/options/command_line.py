@@ -202,8 +202,10 @@ def _check_ids(
 
 
 def _can_be_run(value: Any) -> bool:
+    """Whether it is a list of expressions, or one that runs something: any other expression is a value."""
     texts = value if isinstance(value, list) else [value]
-    return bool(texts) and all(isinstance(text, str) and text.startswith("$") for text in texts)
+    expressions = all(isinstance(text, str) and text.startswith("$") for text in texts)
+    return bool(texts) and expressions and (isinstance(value, list) or ".run(" in value)
 
 
 def _check_overlays(files: list[str], merged: ConfigParser, base: ConfigParser, known: list[str]) -> None:

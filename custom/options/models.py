@@ -166,7 +166,7 @@ class TrainingOptions(RunOptions, PhantomOptions, MethodOptions, total=False):
     preset: NAME
     method: NAME
     channels_last: YES_OR_NO
-    alignment_epochs: EPOCHS
+    alignment_epochs: whole(0, 1_000_000)  # 0 for methods without that stage alone
     alignment_labelled_batch: LABELLED_BATCH
     alignment_unlabelled_batch: UNLABELLED_BATCH
     alignment_val_interval: INTERVAL

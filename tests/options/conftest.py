@@ -22,17 +22,20 @@ CLASSES = {
 
 @pytest.fixture
 def command(tmp_path, monkeypatch):
-    """Function (arguments, configuration, overlays) -> the parser of the workflow after the check of its options.
+    """Function (arguments, configuration, overlays, reads_data) -> the parser of the workflow after the check.
 
     Goes the way of the command `monai.bundle run`, Fire included, and stops after the check.
     """
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
 
-    def run(*arguments, config="train.json", overlays=(), run_id="run"):
+    def run(*arguments, config="train.json", overlays=(), run_id="run", reads_data=False):
         stop = tmp_path / "stop.json"
         check = f"$custom.options.check(custom.options.{CLASSES[config].__name__})"
         own = {"initialize": ["$import custom", check], "+imports": ["$import custom"]}
-        stop.write_text(json.dumps(own | ({"num_classes": 2} if config.startswith("train") else {})))
+        if not reads_data:
+            keys = json.loads((CONFIGS / config).read_text())
+            own |= {key: value for key, value in {"data": {}, "num_classes": 2}.items() if key in keys}
+        stop.write_text(json.dumps(own))
         files = [str(CONFIGS / config), *(str(overlay) for overlay in overlays), str(stop)]
         arguments = ["run", run_id, "--config_file", str(files), "--logging_file", "False", *arguments]
         made = []

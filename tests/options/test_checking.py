@@ -7,6 +7,7 @@ import monai.bundle
 import pytest
 from monai.bundle import ConfigWorkflow
 
+from custom.data.phantom import write_phantom_dataset
 from custom.errors import find_input_error
 from tests.options.conftest import CLASSES, CONFIGS
 from tests.options.samples import samples, words_of
@@ -45,7 +46,15 @@ def test_a_wrong_value_on_the_command_line_is_refused_in_one_line_and_a_right_on
         message = refusal(f"--{key}={text}", config=config, overlays=files)
         assert message.startswith(f"--{key} ")
         assert ": give " in message
-    if key not in ("widths", "norm_num_groups", "sampling_steps", "diffusion_steps", "image_size"):
+    if key not in (
+        "widths",
+        "norm_num_groups",
+        "sampling_steps",
+        "diffusion_steps",
+        "image_size",
+        "alignment_epochs",
+        "pseudo",
+    ):
         command(f"--{key}={choice.choice(right)}", config=config, overlays=files)
 
 
@@ -138,6 +147,23 @@ def test_options_must_fit_each_other(arguments, config, message, refusal):
     assert refusal(*arguments, config=config).startswith(message)
 
 
+def test_only_a_method_without_alignment_takes_no_epochs_of_it(refusal, command):
+    assert refusal("--alignment_epochs", "0").startswith("alignment_epochs 0: give a whole number from 1")
+    assert command("--alignment_epochs", "0", overlays=METHODS[:1])["alignment_epochs"] == 0
+
+
+@pytest.mark.parametrize(("value", "overlays"), [("masked", []), ("hard", [CONFIGS / "methods" / "fixmatch.json"])])
+def test_pseudo_labels_of_another_method_are_refused(value, overlays, refusal):
+    assert refusal("--pseudo", value, overlays=overlays).startswith(f"pseudo {value}: this method takes ")
+
+
+@pytest.mark.parametrize(("key", "name"), [("method", "ua_mt"), ("preset", "paper")])
+def test_the_name_of_an_overlay_does_not_stand_for_it(key, name, refusal, command):
+    assert f"{key}s/{name}.json to --config_file" in refusal(f"--{key}", name)
+    assert command(f"--{key}", name, overlays=[CONFIGS / f"{key}s" / f"{name}.json"])[key] == name
+    assert command(f"--{key}", "mine")[key] == "mine"
+
+
 def test_more_sampling_steps_than_steps_are_refused(refusal):
     assert "give at most diffusion_steps, which is 10" in refusal("--sampling_steps", "11", overlays=METHODS[:1])
 
@@ -166,7 +192,7 @@ def test_options_in_a_file_of_arguments_are_checked_like_those_of_the_command_li
 def stopping(tmp_path):
     check = "$custom.options.check(custom.options.TrainingOptions)"
     stop = tmp_path / "stop.json"
-    stop.write_text(json.dumps({"initialize": ["$import custom", check], "num_classes": 2, "run": []}))
+    stop.write_text(json.dumps({"initialize": ["$import custom", check], "num_classes": 2, "data": {}, "run": []}))
     return [str(CONFIGS / "train.json"), str(stop)]
 
 
@@ -194,3 +220,18 @@ def test_an_own_overlay_may_add_options_that_its_values_use(command, tmp_path):
     (tmp_path / "own.json").write_text(json.dumps({"own_factor": 2, "weight_decay": "$@own_factor / 100"}))
     parser = command("--own_factor", "3", overlays=[tmp_path / "own.json"])
     assert parser.get_parsed_content("weight_decay") == 0.03
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("labelled", "99", "asks for 99 labelled images; give 1 to 2"),
+        ("labelled", "most", "labelled is 'most'; give"),
+        ("dataset_dir", "nowhere", "datalist nowhere/datalist.json does not exist"),
+    ],
+)
+def test_what_the_data_lacks_is_refused_before_a_folder_is_made(option, value, message, refusal, tmp_path):
+    write_phantom_dataset(tmp_path / "data", labelled=2, unlabelled=0, validation=0, test=0, image_size=32)
+    options = {"dataset_dir": str(tmp_path / "data"), "runs_dir": str(tmp_path / "runs"), option: value}
+    assert message in refusal(*(f"--{key}={text}" for key, text in options.items()), reads_data=True)
+    assert not (tmp_path / "runs").exists()

@@ -14,6 +14,7 @@ BASE = {
     "epochs": 3,
     "resume": False,
     "train": {"optimizer": {"lr": 0.1}, "handlers": [{"interval": 1}]},
+    "network": "$@train",
     "training": ["$print(@epochs)"],
     "run": ["$print(@epochs)"],
 }
@@ -170,7 +171,7 @@ def test_texts_are_kept_as_they_were_typed():
             assert command.options["dataset_dir"] == text
 
 
-@pytest.mark.parametrize("run_id", ["epochs", "imports", "train", "dataset_dir", "../x", "", "a\nb"])
+@pytest.mark.parametrize("run_id", ["epochs", "imports", "train", "dataset_dir", "network", "../x", "", "a\nb"])
 def test_what_cannot_be_run_is_no_run_id(base, run_id):
     assert refusal(base, "--run_id", run_id).startswith("no run id")
 

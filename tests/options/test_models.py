@@ -3,7 +3,17 @@ from __future__ import annotations
 import json
 
 import pytest
+from torch import zeros
+from torch.nn import Parameter
+from torch.optim import SGD
 
+from custom.data.phantom import MODALITIES
+from custom.errors import InputError
+from custom.losses import ConsistencyWeight
+from custom.networks import LabelCodec
+from custom.networks.latent_diffusion import LatentDiffusion
+from custom.networks.skip_adapters import SkipAdapters
+from custom.optimizers import PolynomialRestarts
 from custom.options import TrainingOptions, check_values
 from tests.bundles.conftest import ROOT
 from tests.options.conftest import CLASSES, CONFIGS
@@ -99,3 +109,27 @@ def test_other_words_for_labelled_images_stay_as_they_are(value):
 
 def test_negative_zero_becomes_zero():
     assert str(check_values(TrainingOptions, {"momentum": "-0.0"})["momentum"]) == "0.0"
+
+
+CHOICES = [
+    (lambda word: ConsistencyWeight(ramp=word), "alignment_ramp"),
+    (lambda word: ConsistencyWeight(ramp=word), "segmentation_ramp"),
+    (lambda word: PolynomialRestarts(SGD([Parameter(zeros(1))], lr=1), 4, restart=word), "lr_restart"),
+    (lambda word: LabelCodec(2, divisor=word), "label_divisor"),
+    (lambda word: LabelCodec(2, value_range=word), "label_range"),
+    (lambda word: LatentDiffusion(sampler=word), "sampler"),
+    (lambda word: SkipAdapters([4], [4], init=word), "adapter_init"),
+]
+
+
+@pytest.mark.parametrize(("make", "key"), CHOICES, ids=[key for _, key in CHOICES])
+def test_the_words_to_choose_from_are_those_that_the_code_knows(make, key):
+    right, _ = samples(words_of(TrainingOptions, key))
+    for word in right:
+        make(word)
+    with pytest.raises(InputError):
+        make("foo")
+
+
+def test_the_modalities_are_those_of_the_phantoms():
+    assert samples(words_of(TrainingOptions, "phantom_modality"))[0] == list(MODALITIES)

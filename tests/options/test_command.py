@@ -1,0 +1,69 @@
+"""Real commands: one line, no folder, and nothing that was typed is evaluated."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.bundles.conftest import CONFIGS, ROOT
+
+
+def run(*arguments, config="train.json", cwd=ROOT, **environment):
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(CONFIGS / config), *arguments]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", **environment}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def refused(result):
+    """The one line of an error."""
+    assert result.returncode == 1
+    assert "Traceback" not in result.stdout + result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert result.stderr.splitlines()[-1] == errors[0]
+    return errors[0]
+
+
+def evil(marker):
+    return f"$__import__('pathlib').Path('{marker}').touch()"
+
+
+@pytest.mark.parametrize("key", ["initialize", "imports"])
+def test_a_value_is_never_evaluated_even_in_place_of_the_checks(key, tmp_path):
+    line = refused(run(f"--{key}", evil(tmp_path / "marker"), "--runs_dir", str(tmp_path / "runs")))
+    assert f"--{key} $" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_value_is_never_evaluated_away_from_the_code(tmp_path):
+    (tmp_path / "here").mkdir()
+    line = refused(run("--bundle_root", evil(tmp_path / "marker"), cwd=tmp_path / "here"))
+    assert "--bundle_root $" in line
+    assert not (tmp_path / "marker").exists()
+
+
+def test_a_wrong_value_ends_with_one_line_before_a_folder_is_made(tmp_path):
+    line = refused(run("--segmentation_epochs", "0", "--runs_dir", str(tmp_path / "runs")))
+    assert line.startswith("error: --segmentation_epochs 0: give a whole number from 1")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--config_file", "x.json", "--init_id", "seed"], "error: --init_id: leave it out"),
+        (["ckpt_export", "network_def", "--checkpoint", "$x"], "error: --checkpoint $x: a value must not begin"),
+    ],
+)
+def test_the_guard_ends_a_command_that_would_pass_by_the_checks(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["/site-packages/monai/bundle/__main__.py", *arguments])
+    sys.modules.pop("custom.options.guard", None)
+    with pytest.raises(SystemExit, match="1"):
+        importlib.import_module("custom.options.guard")
+    error = capsys.readouterr().err
+    assert error.startswith(message)
+    assert error.count("\n") == 1
