@@ -115,7 +115,8 @@ def _start(folder: Path) -> None:
     configuration = _running_configuration()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock_folder(folder)
+        if folder not in _made or "resume" in configuration:  # else no other command can get it
+            lock_folder(folder)
         if str(configuration.get("resume")).lower() == "true":
             check_resumed_options(folder / "config.json", configuration)
         remove_leftovers(folder)
