@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from custom.errors import InputError
-from custom.file_kinds import describe_file
+from custom.file_kinds import LEGACY_TORCH, describe_file
 from custom.files import require_regular_file
 
 __all__ = ["load_checkpoint", "save_atomically"]
@@ -68,11 +68,14 @@ def _check_archive(path: Path) -> None:
     """Compare the check sums of a ZIP archive, which PyTorch writes and does not read, before anything is unpacked.
 
     Raises:
-        ValueError: flipped bits, or packed content, which could unpack to any size.
+        ValueError: not a file of PyTorch, flipped bits, or packed content, which could unpack to any size.
     """
     with path.open("rb") as file:
-        if file.read(2) != b"PK":
-            return  # PyTorch before 1.6
+        head = file.read(99)
+    if not head.startswith(b"PK"):
+        if LEGACY_TORCH not in head:
+            raise ValueError("not written by PyTorch")
+        return
     with zipfile.ZipFile(path) as archive:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
             raise ValueError("packed content")

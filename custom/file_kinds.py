@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["describe_content", "describe_file"]
+__all__ = ["LEGACY_TORCH", "describe_content", "describe_file"]
 
-_LEGACY_TORCH = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number of torch.save before its files were ZIP archives
+LEGACY_TORCH = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""The magic number of `torch.save` before its files were ZIP archives (PyTorch 1.6)."""
+
 _BEGINNINGS = (
     (b"version https://git-lfs", "is a Git LFS pointer, not the file itself: run git lfs pull"),
     (b"\x89HDF", "is an HDF5 file, as Keras writes"),
@@ -59,7 +61,7 @@ def describe_file(path: str | os.PathLike[str]) -> str:
     if head.startswith(b"\x08") and re.search(rb"onnx|pytorch|ir_version|graph|tf2onnx|skl2onnx", head):
         return "is an ONNX model, which has no weights that could be trained: give a model.pt"
     if head.startswith(b"\x80"):
-        if _LEGACY_TORCH in head:
+        if LEGACY_TORCH in head:
             return "is a file of an old PyTorch that is cut short or holds Python objects: give a model.pt"
         return "is a pickle of Python objects, which could run code and is not opened: give a model.pt"
     if _is_text(head):

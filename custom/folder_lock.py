@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import logging
 import os
 import re
@@ -22,6 +24,7 @@ _OWN_FOLDERS = (".", "checkpoints", "evaluation", "first_stage", "panels")
 _LEFTOVER = re.compile(r"\..+\.(pt\.\d+|part)|metrics\.tmp")
 
 _held: dict[Path, FileLock] = {}
+_process = os.getpid()
 
 
 def lock_folder(folder: str | os.PathLike[str]) -> None:
@@ -53,7 +56,16 @@ def unlock_folder(folder: str | os.PathLike[str]) -> None:
     """Let other processes into a folder that this one has locked; nothing happens to any other."""
     lock = _held.pop(Path(folder).resolve(), None)
     if lock is not None:
+        Path(lock.lock_file).unlink(missing_ok=True)  # while it is held; who waits for it notices that it is gone
         lock.release()
+
+
+@atexit.register
+def _unlock_all() -> None:
+    """Leave no lock files behind, except by a crash."""
+    for folder in list(_held) if os.getpid() == _process else ():
+        with contextlib.suppress(OSError):
+            unlock_folder(folder)
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:

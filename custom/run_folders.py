@@ -107,13 +107,22 @@ def _start(folder: Path) -> None:
     configuration = _running_configuration()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock_folder(folder)
+        if folder not in _made or "resume" in configuration:  # else no other command can get it
+            lock_folder(folder)
         if str(configuration.get("resume")).lower() == "true":
-            check_resumed_options(folder / "config.json", configuration)
+            _check_resumed_options(folder, configuration)
         remove_leftovers(folder)
         write_whole(folder / "config.json", json.dumps(configuration, indent=1, default=str).encode())
     except OSError as error:
         raise InputError(f"output_dir {folder}: cannot be written ({error.strerror}); give --output_dir") from error
+
+
+def _check_resumed_options(folder: Path, configuration: dict[str, Any]) -> None:
+    try:
+        check_resumed_options(folder / "config.json", configuration)
+    except InputError:
+        unlock_folder(folder)
+        raise
 
 
 def _running_configuration() -> dict[str, Any]:

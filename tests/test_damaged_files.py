@@ -248,6 +248,13 @@ def test_a_file_that_is_no_model_is_called_by_its_name(make, words, tmp_path):
     assert str(path) in in_one_line(error)
 
 
+def test_a_model_of_an_old_pytorch_loads(model, tmp_path):
+    path = tmp_path / "model.pt"
+    path.write_bytes(model[0])
+    torch.save(load_checkpoint(path), path, _use_new_zipfile_serialization=False)
+    assert same_weights(load_model(path), model[1])
+
+
 def test_a_folder_is_no_model(tmp_path):
     with pytest.raises(InputError, match="is a folder; give a file"):
         load_model(tmp_path)

@@ -209,6 +209,15 @@ def test_the_command_names_files_that_are_too_large_for_the_model_zoo(name, bund
     assert "docs/film.png (30 MB)" in printed
 
 
+@pytest.mark.parametrize("name", ["copy", "copy.zip"])
+def test_the_command_says_whether_the_bundle_holds_weights(name, bundle, make_network, tmp_path, capsys):
+    main([str(bundle), "--output", str(tmp_path / name)])
+    assert "it holds no weights: inference needs models/model.pt" in capsys.readouterr().out
+    save_model(make_network(), tmp_path / "model.pt")
+    main([str(bundle), "--output", str(tmp_path / f"with_{name}"), "--checkpoint", str(tmp_path / "model.pt")])
+    assert "no weights" not in capsys.readouterr().out
+
+
 def configurations_of(folder):
     return {path.name: json.loads(path.read_text()) for path in (folder / "configs").glob("*.json")}
 

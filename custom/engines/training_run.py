@@ -103,6 +103,7 @@ class TrainingRun:
                 seed=(seed + index) % 2**32,
                 interval=checkpoint_interval,
                 may_grow=index == len(stages) - 1,
+                data=self.params.get("data"),
             )
             for index, (name, stage) in enumerate(stages.items())
         }
@@ -123,7 +124,7 @@ class TrainingRun:
             if (summary := self._finished_summary(stages)) is None:
                 summary = self._train(stages)
         finally:
-            on_first_process(unlock_folder, self.output_dir)
+            unlock_folder(self.output_dir)  # which the first process holds
         advise_after_interrupt()
         return summary
 

@@ -39,6 +39,7 @@ class StageCheckpoint:
         seed: seed of the stage.
         interval: epochs between two checkpoints. The best weights are saved whenever they improve.
         may_grow: whether the stage may be resumed with more epochs than it was started with.
+        data: fingerprint of the data; a stage is not resumed on other data. None compares nothing.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class StageCheckpoint:
         seed: int = 0,
         interval: int = 1,
         may_grow: bool = False,
+        data: str | None = None,
     ) -> None:
         self.checkpoint_path = Path(directory) / f"{stage}_checkpoint.pt"
         self.best_path = Path(directory) / f"{stage}_best.pt"
@@ -61,6 +63,7 @@ class StageCheckpoint:
         self.seed = seed
         self.interval = interval
         self.may_grow = may_grow
+        self.data = data
 
     def attach(self) -> None:
         """Register the handlers with the trainer."""
@@ -83,6 +86,11 @@ class StageCheckpoint:
         checkpoint = load_checkpoint(self.checkpoint_path)
         if not _is_state_of_a_stage(checkpoint):
             raise InputError(f"cannot resume {self.checkpoint_path}: it {describe_content(checkpoint)}")
+        if None not in (self.data, checkpoint.get("data")) and self.data != checkpoint["data"]:
+            raise InputError(
+                f"cannot resume {self.checkpoint_path}: images or labels have changed since it was saved; "
+                "bring them back, or start another run_name"
+            )
         state, saved = self.trainer.state, checkpoint["trainer"]
         if self.may_grow and saved["max_epochs"] < state.max_epochs:
             saved["max_epochs"] = state.max_epochs
@@ -160,6 +168,7 @@ class StageCheckpoint:
                     "epoch_length": state.epoch_length,
                 },
                 "best": best,
+                "data": self.data,
             }
             save_atomically(content, self.checkpoint_path)
 

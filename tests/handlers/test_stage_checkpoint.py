@@ -253,16 +253,17 @@ def test_load_best_of_a_stage_that_did_not_run_names_the_file(tmp_path):
     [
         ({"scores": (0.5,) * 9}, "its number of epochs is 4, the configuration gives 9"),
         ({"batches": 3}, "its number of iterations an epoch is 1, the configuration gives 3"),
+        ({"data": "other"}, "images or labels have changed since it was saved"),
         ({"outputs": 5}, "made with another architecture or optimiser .*size mismatch"),
         ({"objects": {"schedule": nn.Linear(1, 1)}}, r"made with another architecture or optimiser .*'schedule'"),
         ({"objects": {"optimizer": OTHER_OPTIMIZER}}, r"made with another architecture or optimiser .*groups"),
     ],
-    ids=["epochs", "iterations", "architecture", "objects", "optimiser"],
+    ids=["epochs", "iterations", "data", "architecture", "objects", "optimiser"],
 )
 def test_a_checkpoint_of_other_settings_is_refused_in_one_line(tmp_path, other, reason):
-    make_stage(tmp_path).trainer.run()
+    make_stage(tmp_path, data="its own").trainer.run()
     with pytest.raises(InputError, match=rf"cannot resume .*stage_checkpoint\.pt: {reason}") as error:
-        make_stage(tmp_path, **other).restore()
+        make_stage(tmp_path, **{"data": "its own"} | other).restore()
     assert "\n" not in str(error.value)
     assert str(error.value).endswith("or start another run_name")
 
@@ -317,3 +318,58 @@ def test_one_process_saves_and_all_wait_for_the_files(tmp_path):
     assert in_two_processes(work, tmp_path / "answers") == [True, True]
     names = {file.name for file in (tmp_path / "shared").iterdir()}
     assert names == {"stage_checkpoint.pt", "stage_best.pt"}
+
+
+def test_a_stage_that_may_grow_goes_on_for_more_epochs(tmp_path):
+    make_stage(tmp_path, scores=(0.5, 0.6)).trainer.run()
+    longer = make_stage(tmp_path, scores=(0.5, 0.6, 0.7, 0.4), may_grow=True)
+    assert longer.restore()
+    assert not longer.finished
+    longer.trainer.run()
+    assert load_checkpoint(longer.checkpoint_path)["best"] == (0.7, 3)
+    assert load_checkpoint(longer.checkpoint_path)["trainer"]["epoch"] == 4
+
+
+def test_a_stage_that_may_grow_may_not_shrink(tmp_path):
+    make_stage(tmp_path).trainer.run()
+    with pytest.raises(InputError, match="its number of epochs is 4, the configuration gives 2"):
+        make_stage(tmp_path, scores=(0.5, 0.6), may_grow=True).restore()
+
+
+def test_weights_that_are_not_finite_replace_no_checkpoint(tmp_path):
+    checkpoint = make_stage(tmp_path)
+    network = checkpoint.trainer.network
+    checkpoint.trainer.add_event_handler(
+        Events.EPOCH_STARTED(once=3), lambda: torch.nn.init.constant_(network.bias, float("nan"))
+    )
+    with pytest.raises(
+        InputError, match="stage, epoch 3: the weights of .* are not finite numbers: lower the"
+    ) as error:
+        checkpoint.trainer.run()
+    assert "\n" not in str(error.value)
+    resumed = make_stage(tmp_path)
+    assert resumed.restore()
+    assert resumed.trainer.state.epoch == 2
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "best"])
+def test_files_of_a_stage_with_weights_that_are_not_finite_are_refused(tmp_path, kind):
+    checkpoint = make_stage(tmp_path)
+    checkpoint.trainer.run()
+    path, name = (checkpoint.checkpoint_path, "network") if kind == "checkpoint" else (checkpoint.best_path, "model")
+    content = load_checkpoint(path)
+    content[name]["bias"][0] = float("inf")
+    torch.save(content, path)
+    with pytest.raises(InputError, match="the weights of bias are not finite numbers"):
+        checkpoint.restore() if kind == "checkpoint" else checkpoint.load_best()
+
+
+@pytest.mark.parametrize(
+    "content", [[1], {}, {"network": {}, "objects": [], "trainer": {}, "best": 3}, {"model": {}, "architecture": {}}]
+)
+def test_another_file_in_the_place_of_a_checkpoint_is_one_line(tmp_path, content):
+    checkpoint = make_stage(tmp_path)
+    torch.save(content, checkpoint.checkpoint_path)
+    with pytest.raises(InputError, match=r"cannot resume .*stage_checkpoint\.pt: it ") as error:
+        checkpoint.restore()
+    assert "\n" not in str(error.value)
