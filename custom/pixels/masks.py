@@ -224,7 +224,11 @@ def _values(page: Page) -> NDArray[np.integer]:
 
 def _whole_numbers(values: NDArray) -> NDArray[np.integer]:
     if values.dtype.kind == "f":
-        if not (np.isfinite(values).all() and (values == np.rint(values)).all() and np.abs(values).max() < 2**31):
+        if not (
+            np.isfinite(values).all()
+            and (values == np.rint(values)).all()
+            and np.abs(values.astype(np.float64)).max() < 2**31
+        ):
             raise InputError("the mask has fractional values; save it as PNG with one value per class")
         values = values.astype(np.int64)
     if values.dtype.kind not in "uib":

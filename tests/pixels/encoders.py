@@ -181,3 +181,32 @@ def index_encoders(random, path, labels):
             path, np.stack([np.where(labels % 2 == part, labels, 0) for part in (0, 1)]), random
         ),
     }
+
+
+def doubtful_encoders(random, path, mask):
+    """Masks of two classes whose foreground a reader may easily take for background, or lose."""
+    ones = mask.astype(np.uint8)
+    white, opaque = ones * 255, np.full_like(ones, 255)
+    reversed_greys = np.tile(np.arange(255, -1, -1, dtype=np.uint16) * 257, (3, 1))
+    palettes = {
+        "white first": ([[255] * 3, [0] * 3], ones),
+        "red first": ([[255, 0, 0], [0] * 3], 1 - ones),
+        "white background": ([[255] * 3, [255, 0, 0]], ones),
+        "turned over": ([[255] * 3, [0] * 3], 1 - ones),
+    }
+    return {
+        **{
+            f"PNG, palette, {name}": lambda colours=colours, values=values: palette_picture(values, colours).save(
+                path.with_suffix(".png")
+            )
+            for name, (colours, values) in palettes.items()
+        },
+        "TIFF, palette of falling greys": lambda: write_tiff(path, ones, random, "palette", colormap=reversed_greys),
+        "TIFF, indices from white": lambda: write_tiff(path, ones, random, "miniswhite"),
+        "TIFF, 1 bit as tifffile writes it": lambda: tifffile.imwrite(path.with_suffix(".tif"), mask),
+        "PNG, only transparency": lambda: write_pillow(path, np.dstack([opaque, white]), ".png"),
+        "PNG, only transparency, black": lambda: write_pillow(path, np.dstack([white * 0, white]), ".png"),
+        "PNG, black on nothing": lambda: write_pillow(path, np.dstack([255 - white, white]), ".png"),
+        "PNG, half transparent": lambda: write_pillow(path, np.dstack([white] * 3 + [white // 2]), ".png"),
+        "PNG, undecided": lambda: write_pillow(path, np.where(random.rand(*mask.shape) < 0.1, 255, ones), ".png"),
+    }

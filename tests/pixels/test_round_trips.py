@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from custom.data import check_dataset, find_bit_depth, load_datalist, read_ignore_value, read_num_classes
 from custom.data.prepare import PrepareOptions, prepare_dataset
+from custom.errors import InputError
 from custom.labels import IGNORED_LABEL
 from custom.pixels import read_class_indices, read_image
 from custom.transforms import LoadImageAndLabeld
@@ -158,3 +160,51 @@ def test_undecided_pixels_stay_undecided(tmp_path):
         label = LoadImageAndLabeld(["image", "label"], 3, ignore_value=IGNORED_LABEL)(item)["label"]
         stem = item["label"].rsplit("/")[-1].split(".")[0]
         assert np.array_equal(label[0].T, truths[int(stem)])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", sorted(encoders.doubtful_encoders(None, Path(), np.zeros((1, 1), bool))))
+def test_doubtful_masks_are_right_or_refused(tmp_path, name, seed):
+    """Some masks are stored in a way that may be misread, the others plainly: all come out right, or none does."""
+    random = np.random.RandomState(seed)
+    truths = [blobs(random) > 0 for _ in range(8)]
+    truths[1][:] = False
+
+    def make(random, path, truth):
+        plain, doubtful = (
+            make(random, path, truth) for make in (encoders.two_class_encoders, encoders.doubtful_encoders)
+        )
+        number = int(path.stem)
+        plainly = seed and number % (seed + 1) == seed
+        return {"PNG": plain["PNG, 0 and 255"]} if plainly else {name: doubtful[name]}
+
+    write_source(tmp_path / "own", random, make, truths)
+    undecided = name == "PNG, undecided"
+    try:
+        folder = prepare_dataset(
+            "folder", [tmp_path / "own"], tmp_path / "prepared", PrepareOptions(audit=False), show_progress=False
+        ).folder
+    except InputError as error:
+        assert "\n" not in str(error)
+        assert str(tmp_path / "own" / "masks") in str(error)
+    else:
+        assert not undecided
+        assert read_num_classes(folder / "datalist.json") == 2
+        for number, truth in enumerate(truths):
+            written = np.asarray(read_class_indices(folder / "masks" / f"{number:02}.png", 2))
+            assert np.array_equal(written, truth)
+
+    names = [f"{number:02}" for number in range(8)]
+    items = [
+        {"image": str(only_file(tmp_path / "own/images", stem)), "label": str(only_file(tmp_path / "own/masks", stem))}
+        for stem in names
+    ]
+    splits = {"labelled": items[:6], "unlabelled": [], "validation": items[6:], "test": []}
+    try:
+        check_dataset(splits, 2, bit_depth=16)
+    except InputError as error:
+        assert "\n" not in str(error)
+        return
+    assert not undecided
+    for item, truth in zip(items, truths, strict=True):
+        assert np.array_equal(LoadImageAndLabeld(["image", "label"])(item)["label"][0].T, truth)

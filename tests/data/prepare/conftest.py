@@ -64,7 +64,8 @@ def prepare(tmp_path):
         result = prepare_dataset(dataset, sources, tmp_path / output, options, overwrite, limits, show_progress=False)
         prepared = PreparedFolder(result.folder, result)
         splits = load_datalist(result.folder / "datalist.json", result.folder)
-        check_dataset(splits, prepared.datalist["num_classes"], show_progress=False)
+        ignore_value = prepared.datalist.get("ignore_value")
+        check_dataset(splits, prepared.datalist["num_classes"], ignore_value, show_progress=False)
         return prepared
 
     return run

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from custom.data.prepare import PrepareOptions, prepare_dataset, run
@@ -314,6 +315,88 @@ def test_12_bits_stored_in_16_fill_8(prepare, own):
     image = np.asarray(Image.open(prepared.folder / "images" / "case 1.png"))
     assert image.dtype == np.uint8
     assert image[0].tolist() == np.rint(np.linspace(0, 4095, 16).astype(int) / 4095 * 255).tolist()
+
+
+def test_the_bits_that_16_bit_images_use_are_written_down(prepare, own):
+    assert "bit_depth" not in prepare("folder", own).datalist
+    for number, path in enumerate((own / "images").iterdir()):
+        Image.fromarray(np.full((12, 16), 4095 if number == 3 else 90, np.uint16)).save(path)
+    prepared = prepare("folder", own, overwrite=True)
+    assert prepared.datalist["bit_depth"] == 12
+
+
+def test_classes_and_their_shares_are_told(prepare, own):
+    lines = prepare("folder", own).result.classes
+    assert lines == [
+        "class 0 (background): 50.00% of the pixels, in 10 of 10 masks; in the source 0",
+        "class 1 (class 1): 50.00% of the pixels, in 10 of 10 masks; in the source 255",
+    ]
+
+
+def test_undecided_pixels_are_asked_about_and_kept_undecided(prepare, refused, own):
+    for path in (own / "masks").iterdir():
+        mask(path, (0, 1, 255, 2))
+    assert "--ignore-value 255" in refused("folder", own)
+    prepared = prepare("folder", own, ignore_value=255)
+    assert (prepared.datalist["num_classes"], prepared.datalist["ignore_value"]) == (3, 255)
+    assert prepared.values("case 1")[0].tolist() == np.repeat([0, 1, 255, 2], 4).tolist()
+    assert "undecided" in prepared.result.classes[-1]
+
+
+def test_an_ignore_value_is_checked(refused, own):
+    assert "--ignore-value is 0" in message_of_options(ignore_value=0)
+    assert "--ignore-value is for the data set folder" in refused("busi", own, ignore_value=255)
+
+
+def message_of_options(**options):
+    with pytest.raises(InputError) as caught:
+        PrepareOptions(**options)
+    return str(caught.value)
+
+
+def test_masks_of_foreground_alone_are_reported_and_warned_of(prepare, own):
+    for number in (1, 2):
+        mask(own / "masks" / f"case {number}.png", (255,))
+    mask(own / "masks" / "case 3.png", (0,))
+    prepared = prepare("folder", own)
+    assert "Masks with foreground everywhere: 2 (case 1; case 2)" in prepared.report
+    assert "Masks without foreground: 1 (case 3)" in prepared.report
+    assert any("2 of 10 masks with foreground everywhere" in warning for warning in prepared.result.warnings)
+
+
+def test_pages_of_masks_are_joined_with_a_warning(prepare, own):
+    (own / "masks" / "case 0.png").unlink()
+    pages = np.zeros((2, 12, 16), np.uint8)
+    pages[0, 0, 0] = pages[1, 5, 5] = 255
+    tifffile.imwrite(own / "masks" / "case 0.tif", pages, photometric="minisblack")
+    prepared = prepare("folder", own)
+    assert np.argwhere(prepared.values("case 0")).tolist() == [[0, 0], [5, 5]]
+    assert any("1 masks are TIFFs of several pages" in warning for warning in prepared.result.warnings)
+
+
+def test_a_mask_that_may_be_meant_in_several_ways_stops_everything(refused, own):
+    (own / "masks" / "case 0.png").unlink()
+    tifffile.imwrite(own / "masks" / "case 0.tif", np.eye(12, 16, dtype=np.uint8), photometric="miniswhite")
+    assert "case 0.tif: the mask counts from white" in refused("folder", own)
+
+
+def test_several_masks_of_an_image_that_clash_are_named(refused, tmp_path):
+    """BUSI has files of several lesions of an image; of two classes they would clash."""
+    folder = pairs(tmp_path / "own", "abc", values=(0, 1, 2))
+    two = np.zeros((2, 12, 16), np.uint8)
+    two[0, 0, 0], two[1, 0, 0] = 1, 2
+    (folder / "masks" / "a.png").unlink()
+    tifffile.imwrite(folder / "masks" / "a.tif", two, photometric="minisblack")
+    assert "a.tif: two of the 2 pages" in refused("folder", folder)
+
+
+def test_greys_that_fall_with_the_index_are_read_as_they_are_said_to_mean(prepare, refused, own):
+    for path in (own / "masks").iterdir():
+        picture_of_indices = Image.fromarray(np.tile(np.repeat([0, 1], 8).astype(np.uint8), (12, 1)))
+        picture_of_indices.putpalette([255, 255, 255, 0, 0, 0])
+        picture_of_indices.save(path)
+    assert "--mask-colours" in refused("folder", own)
+    assert prepare("folder", own, mask_colours="255=0 0=1").values("case 1")[0].tolist() == [0] * 8 + [1] * 8
 
 
 @pytest.mark.parametrize("stored_mask", [True, False])
