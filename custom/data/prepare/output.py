@@ -60,7 +60,7 @@ def is_prepared(output: Path, request: Mapping[str, Any], overwrite: bool) -> bo
     Raises:
         InputError: `output` holds something that may not be replaced.
     """
-    if not output.exists() and not output.is_symlink():
+    if not os.path.lexists(output):
         return False
     if not output.is_dir():
         raise InputError(f"--output {output} is a file; name a folder")

@@ -24,7 +24,7 @@ READ_NAMES = (
 _WORDS = (
     r"(?:masks?|segmentations?|segmented|seg|gt|ground[ _-]?truth|label(?:l?ed|s|map)?|anno(?:tations?|tated)?|manual)"
 )
-_ENDING = re.compile(rf"(?:[ _.-]+{_WORDS})+(?:[ _.-]*\(?\d+\)?)?$")
+_ENDING = re.compile(rf"[ _.-]+{_WORDS}(?:[ _.-]*\(?\d+\)?)?$")
 _SUFFIX = re.compile(rf"(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))})$")
 _SEPARATOR = re.compile(r"[ _.\-(\[]")
 
@@ -75,7 +75,7 @@ def pair_by_name(
     masks_of: dict[str, list[Path]] = defaultdict(list)
     pairing = Pairing()
     for key, mask in mask_keys.items():
-        owner = _owner(key, mask, by_key, mask_keys) or place_of.get(_place(key))
+        owner = _owner(key, mask, by_key) or place_of.get(_place(key))
         if owner is not None:
             masks_of[owner].append(mask)
         elif image := _nearly_owner(key, by_key):
@@ -115,19 +115,20 @@ def _place(key: str) -> str:
     return key.rpartition("/")[0]
 
 
-def _owner(key: str, mask: Path, images: Mapping[str, Path], masks: Mapping[str, Path]) -> str | None:
-    """The image which the mask's name names; another that it may name needs a mask of exactly its own name."""
-    owner, *others = [*dict.fromkeys(name for name in _possible_owners(key) if name in images), None]
-    for other in others:
-        if other is not None and other not in masks:
-            raise InputError(
-                f"{mask} may be the mask of {images[owner].name} and of {images[other].name}; rename one of the images"
-            )
-    return owner
+def _owner(key: str, mask: Path, images: Mapping[str, Path]) -> str | None:
+    """The image which the mask's name names."""
+    owners = list(dict.fromkeys(name for name in _possible_owners(key) if name in images))
+    if len(owners) > 1:
+        names = " and of ".join(images[owner].name for owner in owners[:2])
+        raise InputError(f"{mask} may be the mask of {names}; rename one of the images")
+    return owners[0] if owners else None
 
 
 def _possible_owners(key: str) -> Iterator[str]:
-    for name in (key, _ENDING.sub("", key)):
+    """The name itself, without one ending, without two, ...; then the folder."""
+    name, shorter = None, key
+    while shorter != name:
+        name, shorter = shorter, _ENDING.sub("", shorter)
         yield name
         yield _SUFFIX.sub("", name)
     yield _place(key)

@@ -60,14 +60,14 @@ def test_a_mask_that_seems_to_be_of_an_image_is_never_dropped(mask):
         paired(["a.png", "b.png"], ["a.png", "b.png", mask])
 
 
-def test_a_mask_that_two_images_may_claim_is_refused():
-    with pytest.raises(InputError, match=r"a_mask\.png may be the mask of a_mask\.png and of a\.png"):
-        paired(["a.png", "a_mask.png"], ["a_mask.png"])
+@pytest.mark.parametrize("masks", [["a_mask.png"], ["a.png", "a_mask.png"], ["a_mask_mask.png"]])
+def test_a_mask_that_two_images_may_claim_is_refused(masks):
+    with pytest.raises(InputError, match=rf"{masks[-1]} may be the mask of a_mask\.png and of a\.png"):
+        paired(["a.png", "a_mask.png"], masks)
 
 
-def test_images_called_like_masks_are_no_problem_where_each_has_a_mask_of_its_own_name():
-    names = ["a.png", "a_mask.png"]
-    assert paired(names, names) == ({name: [name] for name in names}, [])
+def test_an_image_may_be_called_like_a_mask():
+    assert paired(["a_mask.png"], ["a_mask_seg.png"]) == ({"a_mask.png": ["a_mask_seg.png"]}, [])
 
 
 @pytest.mark.parametrize(
