@@ -277,7 +277,7 @@ class InferOptions(DeviceOptions):
     label: Text | None = None
     selected_label_name: Text | None = None
     label_info: list[Any] | dict[str, Any] | None = None
-    label_prompt: list[int | str] | None = None
+    label_prompt: list[int | Text] | None = None
     foreground: Points | None = None
     background: Points | None = None
     points: Points | None = None
