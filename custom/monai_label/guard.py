@@ -321,6 +321,8 @@ async def _checked(scope: Scope, receive: Receive, body: tempfile.SpooledTempora
     path = _path(scope)
     if path in OPEN or path.startswith(OPEN_BELOW) or (path.startswith("/proxy/") and _is_remote(app_instance())):
         return receive
+    if _needs_slash(path):
+        return receive  # is answered with the right address
     endpoint, parts = _find(path, scope["method"])
     _check_parts(path, parts, endpoint)
     request = Request(scope, receive)
@@ -344,6 +346,14 @@ def _path(scope: Scope) -> str:
 
 def _is_remote(app: MONAILabelApp) -> bool:
     return app.studies.startswith(("http://", "https://"))
+
+
+def _needs_slash(path: str) -> bool:
+    return not _is_offered(path) and _is_offered(path.removesuffix("/") if path.endswith("/") else f"{path}/")
+
+
+def _is_offered(path: str) -> bool:
+    return any(pattern.match(path) for pattern, _ in _PATTERNS)
 
 
 def _find(path: str, method: str) -> tuple[Endpoint, dict[str, str]]:

@@ -20,7 +20,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.train.bundle import BundleTrainTask
 from pydantic import BaseModel
 
-from custom.errors import InputError
+from custom.errors import InputError, find_input_error
 from custom.monai_label.allowed import (
     BatchOptions,
     InferOptions,
@@ -40,6 +40,9 @@ __all__ = ["SemiGDAApp", "SemiGDATrainTask"]
 
 OPTIONS = ("use_unlabelled", "alignment_epochs", "seed", "learning_rate", "mlflow")
 """Keys of the training configuration which a request may set besides those that MONAI Label knows."""
+
+FORMATS = {".png": ("uint8", "uint16"), ".bmp": ("uint8",), ".jpg": ("uint8",), ".jpeg": ("uint8",)}
+"""Numbers that files of these types hold; others hold all that a request may ask for."""
 
 
 def _stock_app() -> ModuleType:
@@ -71,9 +74,10 @@ class SemiGDATrainTask(BundleTrainTask):
         model = request["model"]
         options = check_options(TrainOptions, {key: value for key, value in request.items() if key != "model"}).given()
         self._options = {key: options[key] for key in OPTIONS if key in options}
+        self._options.update(_tracking(options))
         if not options.get("pretrained", True):
             options["run_id"] = "from_scratch"
-        return super().__call__({**options, "model": model}, datastore)
+        return super().__call__({**options, "model": model, "tracking": "None"}, datastore)
 
     def _load_checkpoint(self, *_: Any) -> None:
         """Nothing: the bundle's training starts from its own model."""
@@ -84,6 +88,13 @@ class SemiGDATrainTask(BundleTrainTask):
         for key, value in overrides.items():  # whatever happened before: data only, for the rest is evaluated
             refuse_expressions(value, key)
         return overrides
+
+
+def _tracking(options: Mapping[str, Any]) -> dict[str, Any]:
+    """MONAI Label's words for tracking as keys of the bundle, which tracks its runs by itself."""
+    keys = {"tracking_run_name": "run_name", "tracking_experiment_name": "mlflow_experiment"}
+    names = {key: options[word] for word, key in keys.items() if word in options}
+    return {**names, **({"mlflow": True} if options.get("tracking") == "mlflow" else {})}
 
 
 class SemiGDAApp(_stock_app().MyApp):
@@ -147,7 +158,14 @@ class SemiGDAApp(_stock_app().MyApp):
             raise HTTPException(409, f"{name} is not trained yet: label some images and train it first")
         options = check_options(InferOptions, _of(InferOptions, request))
         file = self._image_file(image, store)
-        result = super().infer({"model": name, "image": file, **options.used()}, store)
+        _check_format(options, Path(file).suffix)
+        try:
+            result = super().infer({"model": name, "image": file, **options.used()}, store)
+        except Exception as error:
+            found = find_input_error(error)
+            if found is None or not _is_path(image):
+                raise
+            raise InputError(str(found).replace(file, "the uploaded image")) from error
         if options.save_label and not _is_path(image) and result["file"]:
             tag = options.label_tag or DefaultLabelTag.ORIGINAL.value
             info = {"model": name, "params": result["params"]}
@@ -218,6 +236,14 @@ def _scores(bundle: str) -> Path:
 
 def _is_path(image: str | None) -> bool:
     return image is not None and not is_plain(image) and os.path.isabs(image)
+
+
+def _check_format(options: InferOptions, suffix: str) -> None:
+    """Refuse a kind of numbers that the mask's file cannot hold; the type of the file is by default the image's."""
+    kind = (options.result_extension or suffix).lower()
+    held = FORMATS.get(kind, (options.result_dtype,))
+    if options.result_dtype and options.result_dtype not in held:
+        raise InputError(f"result_dtype is {options.result_dtype!r}, but a {kind} file holds {' or '.join(held)}")
 
 
 def _of(model: type[BaseModel], request: Mapping[str, Any]) -> dict[str, Any]:

@@ -105,3 +105,13 @@ def test_nothing_is_handed_to_the_configuration_that_it_would_evaluate(name, tas
     task._options = {}
     with pytest.raises(InputError, match="evaluated"):
         task._update_overrides({"train#handlers": [], "train#dataset#data": [{"image": name, "label": "/b.png"}]})
+
+
+def test_words_of_monai_label_for_tracking_become_keys_of_the_bundle(task, monkeypatch):
+    overrides = {}
+    monkeypatch.setattr(type(task), "run_single_gpu", lambda self, request, found: overrides.update(found))
+    request = {"model": "semigda_polyp", "tracking": ["mlflow"], "tracking_run_name": "first", "val_split": 0}
+    task({**request, "tracking_experiment_name": "polyps"}, SimpleNamespace(datalist=list))
+    expected = {"mlflow": True, "run_name": "first", "mlflow_experiment": "polyps"}
+    assert expected.items() <= overrides.items()
+    assert not {"tracking", "tracking_uri", "experiment_name", "train#handlers"} & overrides.keys()

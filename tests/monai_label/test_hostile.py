@@ -417,6 +417,23 @@ def test_addresses_that_no_client_library_sends_are_answered(place):
         assert b"root:" not in answer
 
 
+@pytest.mark.parametrize("extension", [".png", ".bmp", ".jpg", None])
+def test_a_mask_is_not_asked_for_in_numbers_that_its_file_cannot_hold(extension, place):
+    params = {"result_extension": extension, "result_dtype": "float32"}
+    assert refused(place.send("POST", f"/infer/{NAME}", params=IMAGE, data={"params": json.dumps(params)}))
+
+
+def test_an_upload_that_is_no_picture_is_not_named_by_its_place_on_the_server(place):
+    answer = place.send("POST", f"/infer/{NAME}", files={"file": ("a.png", b"broken")})
+    assert refused(answer)
+    assert "the uploaded image cannot be read" in answer.json()["detail"]
+
+
+@pytest.mark.honest
+def test_an_address_without_its_slash_is_corrected(place):
+    assert place.send("GET", "/info").ok
+
+
 @pytest.mark.honest
 def test_what_the_server_offers_may_be_sent_back(place):
     info = place.send("GET", "/info/").json()
