@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError(f"--{next(iter(settings))} is for an untrained model; a checkpoint knows its own")
     added = add_bundle(**place, settings=settings)
     print(f"bundle written to {added}")
-    print(f"start the server: monailabel start_server --app {place['app']} --studies FOLDER_OF_IMAGES")
+    print(f"start the server: monailabel start_server --app {place['app']} --studies FOLDER_OF_IMAGES --host 127.0.0.1")
 
 
 if __name__ == "__main__":
