@@ -1,6 +1,6 @@
 """What a bundle does inside MONAI Label: trains on the server's images, answers with masks, says what to label next.
 
-Only `disagreement`, `datastore` and `server` need the package monailabel; a bundle can be exported without it.
+Only `disagreement`, `datastore`, `guard` and `server` need the package monailabel; a bundle can be exported without it.
 """
 
 from __future__ import annotations

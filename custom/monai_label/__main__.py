@@ -121,7 +121,10 @@ def command(app: Path, bundle: Path, checkpoint: Path | None, overwrite: bool, *
         raise InputError(f"--{next(iter(settings))} is for an untrained model; a checkpoint knows its own")
     added = add_bundle(bundle, app, checkpoint, settings, overwrite)
     print(f"bundle written to {added}")
-    print(f"start the server: monailabel start_server --app {shlex.quote(str(app))} --studies FOLDER_OF_IMAGES")
+    print(
+        f"start the server: monailabel start_server --app {shlex.quote(str(app))} --studies FOLDER_OF_IMAGES "
+        "--host 127.0.0.1"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

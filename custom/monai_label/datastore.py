@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,16 @@ from fastapi import HTTPException
 from monailabel.datastore.local import LocalDatastore
 from PIL import Image
 
+from custom.data.image_files import IMAGE_SUFFIXES
 from custom.errors import InputError
+from custom.files import is_system_file
+from custom.monai_label.names import check_name, check_upload, is_plain, same_name
 from custom.pixels import read_class_indices, read_image
 from custom.pixels.images import MOST_BIT_DEPTH
 
 __all__ = ["CheckedDatastore"]
+
+logger = logging.getLogger(__name__)
 
 # Whether a model knows the classes and the bit depth is checked when it is trained.
 _ANY_IMAGE = partial(read_image, bit_depth=MOST_BIT_DEPTH)
@@ -23,19 +29,30 @@ _ANY_MASK = partial(read_class_indices, num_classes=None)
 
 
 class CheckedDatastore(LocalDatastore):
-    """MONAI Label's local datastore, which looks at each image and label before it replaces anything.
+    """MONAI Label's local datastore, which looks at each name, image and label before it replaces anything.
 
-    `add_image` and `save_label` answer with status 404 where the image is unknown, and 400 where a file cannot be read
-    or the label has another size than its image. What was stored before is still there.
+    Names of images and tags are plain names; files of other names, hidden files, and what is no regular file are passed
+    over. Links that the owner of the folder put there are read, but nothing is written or removed through one.
+
+    An unknown image is answered with status 404, and 400 stands for a name or type that is not allowed, a file that
+    cannot be read, and a label of another size than its image. What was stored before is still there.
     """
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         """Store an image."""
+        suffix = Path(check_upload(image_filename)).suffix
+        image_id = self._known_as(check_name(same_name(image_id), "image"))
+        if self._to_id(image_id)[1]:
+            raise HTTPException(400, f"image {image_id}: give the name without {self._to_id(image_id)[1]}")
         _open(image_filename, _ANY_IMAGE, f"image {image_id}")
+        self._require_inside(self._datastore.image_path(), image_id + suffix)
         return super().add_image(image_id, image_filename, image_info)
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
         """Store a label of an image."""
+        suffix = Path(check_upload(label_filename)).suffix
+        check_name(label_tag, "tag")
+        image_id = self._known_as(check_name(image_id, "image"))
         uri = self.get_image_uri(image_id)
         if not uri:
             raise HTTPException(404, f"label of {image_id}: the datastore has no such image; upload the image first")
@@ -47,7 +64,82 @@ class CheckedDatastore(LocalDatastore):
                 f"label of {image_id} has {label.width}x{label.height} pixels, its image "
                 f"{image.width}x{image.height}: draw it at the image's size",
             )
+        self._require_inside(self._datastore.label_path(label_tag), image_id + suffix)
         return super().save_label(image_id, label_filename, label_tag, label_info)
+
+    def remove_image(self, image_id: str) -> None:
+        """Remove an image and its labels."""
+        found = self._datastore.objects.get(image_id)
+        if found is None:
+            raise HTTPException(404, f"the datastore has no image {image_id!r}")
+        self._require_inside(self._datastore.image_path(), image_id + found.image.ext)
+        for tag, label in found.labels.items():
+            self._require_inside(self._datastore.label_path(tag), image_id + label.ext)
+        super().remove_image(image_id)
+
+    def remove_label(self, label_id: str, label_tag: str) -> None:
+        """Remove a label."""
+        label = self._datastore.label(label_id, label_tag)
+        if label is None:
+            raise HTTPException(404, f"the datastore has no label {label_tag!r} of {label_id!r}")
+        self._require_inside(self._datastore.label_path(label_tag), label_id + label.ext)
+        super().remove_label(label_id, label_tag)
+
+    def get_dataset_archive(self, limit_cases: int | None) -> str:
+        """A zip file of the images with a final label, and of these."""
+        if not self.datalist():
+            raise HTTPException(404, "no image has a final label yet: there is nothing to download")
+        return super().get_dataset_archive(limit_cases)
+
+    def _known_as(self, image_id: str) -> str:
+        """The name of the stored image that differs in its Unicode form alone, else the name itself."""
+        objects = self._datastore.objects
+        if image_id in objects:
+            return image_id
+        return next((name for name in objects if same_name(name) == same_name(image_id)), image_id)
+
+    def _require_inside(self, folder: str, name: str) -> None:
+        """Refuse to write or remove a file that is a link, or in a folder that a link leads out of the datastore."""
+        path, root = Path(folder, name), Path(self._datastore_path).resolve()
+        if path.is_symlink() or not path.parent.resolve().is_relative_to(root):
+            raise HTTPException(400, f"{name} is a link out of the datastore, which is only read")
+
+    def _to_id(self, file: str) -> tuple[str, str]:
+        """Name and suffix of a file; MONAI Label's own takes a suffix out of the middle of a name, too."""
+        for suffix in (*(pattern.lstrip("*") for pattern in self._extensions), *IMAGE_SUFFIXES):
+            if file.lower().endswith(suffix):
+                return file[: -len(suffix)], file[-len(suffix) :]
+        return file, ""
+
+    def _list_files(self, path: str, patterns: Sequence[str]) -> dict[str, str]:
+        files = super()._list_files(path, patterns)
+        return {name: file for name, file in files.items() if self._is_taken(Path(path, file))}
+
+    def _is_taken(self, path: Path) -> bool:
+        if is_system_file(path):
+            return False
+        if not is_plain(self._to_id(path.name)[0]):
+            logger.warning("%r is passed over: rename it to a plain name such as case_001%s", path.name, path.suffix)
+            return False
+        return path.is_file()  # no FIFO, whose reading would wait for ever
+
+    def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
+        """Read the datastore's list, and leave out what leads out of its folder."""
+        super()._init_from_datastore_file(throw_exception)
+        self._datastore.images_dir, self._datastore.labels_dir = ".", "labels"
+        objects = self._datastore.objects
+        for name, entry in list(objects.items()):
+            if not (is_plain(name) and _is_suffix(entry.image.ext)):
+                logger.warning("image %r of the datastore's list is passed over", name)
+                del objects[name]
+            for tag, label in list(entry.labels.items()):
+                if not (is_plain(tag) and _is_suffix(label.ext)):
+                    logger.warning("label %r of %r in the datastore's list is passed over", tag, name)
+                    del entry.labels[tag]
+
+
+def _is_suffix(text: str) -> bool:
+    return text == "" or (text.startswith(".") and is_plain(f"name{text}"))
 
 
 def _open(path: str, read: Callable[[str], Image.Image], name: str) -> Image.Image:

@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from fastapi import HTTPException
-from monailabel.interfaces.datastore import Datastore
-from monailabel.interfaces.exception import MONAILabelException
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.train.bundle import BundleTrainTask
+from pydantic import BaseModel
 
 from custom.errors import InputError, find_input_error
+from custom.monai_label.allowed import (
+    BatchOptions,
+    InferOptions,
+    ScoringOptions,
+    TrainOptions,
+    check_conf,
+    check_options,
+    refuse_expressions,
+)
 from custom.monai_label.datastore import CheckedDatastore
 from custom.monai_label.disagreement import Disagreement, DisagreementScoring
+from custom.monai_label.guard import install_guard
 from custom.monai_label.models import is_trained
+from custom.monai_label.names import is_plain
 
 __all__ = ["SemiGDAApp", "SemiGDATrainTask"]
 
 OPTIONS = ("use_unlabelled", "alignment_epochs", "seed", "learning_rate", "mlflow")
 """Keys of the training configuration which a request may set besides those that MONAI Label knows."""
 
-NUMBERS = {
-    "max_epochs": (int, 1, "a whole number from 1"),
-    "alignment_epochs": (int, 1, "a whole number from 1"),
-    "seed": (int, 0, "a whole number from 0"),
-    "learning_rate": (float, 1e-9, "a number above 0"),
-}
-"""Type and least value of numbers in a training request."""
+FORMATS = {".png": ("uint8", "uint16"), ".bmp": ("uint8",), ".jpg": ("uint8",), ".jpeg": ("uint8",)}
+"""Numbers that files of these types hold; others hold all that a request may ask for."""
 
 
 def _stock_app() -> ModuleType:
@@ -55,50 +63,63 @@ class SemiGDATrainTask(BundleTrainTask):
         """What a request may contain, with the values that hold without it."""
         values = {key: self.bundle_config.get(key) for key in OPTIONS}
         expressions = {key: "" for key, value in values.items() if str(value).startswith(("$", "@"))}
-        return {**super().config(), **values, **expressions}
+        return {**super().config(), **values, **expressions, "tracking_uri": ""}
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
-        """Train as `request` says.
+        """Train as `request` says: "model", and what `TrainOptions` offers.
 
         Raises:
-            InputError: a value that the training cannot use.
+            InputError: a key or value that a request must not contain.
         """
-        request = {key: value for key, value in request.items() if value not in ("", None)}  # as clients fill forms
-        _check(request)
-        self._options = {key: request[key] for key in OPTIONS if key in request}
-        if not request.get("pretrained", True):
-            request["run_id"] = "from_scratch"
-        return super().__call__(request, datastore)
+        model = request["model"]
+        options = check_options(TrainOptions, {key: value for key, value in request.items() if key != "model"}).given()
+        self._options = {key: options[key] for key in OPTIONS if key in options}
+        self._options.update(_tracking(options))
+        if not options.get("pretrained", True):
+            options["run_id"] = "from_scratch"
+        return super().__call__({**options, "model": model, "tracking": "None"}, datastore)
 
     def _load_checkpoint(self, *_: Any) -> None:
         """Nothing: the bundle's training starts from its own model."""
 
     def _update_overrides(self, overrides: dict[str, Any]) -> dict[str, Any]:
         overrides.update(self._options)
+        overrides.pop(self.const.key_train_handlers())  # as they stand in the bundle's own file
+        for key, value in overrides.items():  # whatever happened before: data only, for the rest is evaluated
+            refuse_expressions(value, key)
         return overrides
 
 
-def _check(request: Mapping[str, Any]) -> None:
-    for key, (kind, least, wanted) in NUMBERS.items():
-        value = request.get(key, least)
-        is_number = isinstance(value, (int, kind)) and not isinstance(value, bool)
-        if not is_number or value < least:
-            raise InputError(f"{key} is {value!r}; give {wanted}")
-    share = request.get("val_split", 0)
-    if not isinstance(share, (int, float)) or share >= 1:
-        raise InputError(f"val_split is {share!r}; give the share of the labels for validation, 0 for none")
+def _tracking(options: Mapping[str, Any]) -> dict[str, Any]:
+    """MONAI Label's words for tracking as keys of the bundle, which tracks its runs by itself."""
+    keys = {"tracking_run_name": "run_name", "tracking_experiment_name": "mlflow_experiment"}
+    names = {key: options[word] for word, key in keys.items() if word in options}
+    return {**names, **({"mlflow": True} if options.get("tracking") == "mlflow" else {})}
 
 
 class SemiGDAApp(_stock_app().MyApp):
     """The stock app for bundles, for those of this project.
 
-    Everything that is wrong with a request is answered with a status from 400 to 409 and one line that says so.
+    What a request may contain is checked before MONAI Label's endpoints see it (`RequestGuard`), and here once more.
+    Everything that is wrong with a request is answered with a status from 400 to 429 and one line that says so.
+
+    Raises:
+        InputError: a value of `conf` that is wrong.
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         bundles = sorted(path.parent.parent.name for path in Path(app_dir, "model").glob("*/configs/metadata.json"))
+        check_conf(conf, bundles)
         defaults = {"models": ",".join(bundles), "zoo_source": "local", "sam2": "false"}
         super().__init__(app_dir, studies, {**defaults, **conf})
+
+    def server_mode(self, mode: bool) -> None:
+        """Called with True when a server starts: from now on, requests are checked."""
+        super().server_mode(mode)
+        if mode:
+            from monailabel.app import app
+
+            install_guard(app)
 
     def init_datastore(self) -> Datastore:
         """The folder of images, checked; a remote datastore as it is."""
@@ -130,36 +151,73 @@ class SemiGDAApp(_stock_app().MyApp):
         }
 
     def infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
-        """Predict the mask of an image."""
-        with _clear_answers():
-            image, name = request.get("image"), request.get("model")
-            if isinstance(image, str) and not Path(image).exists() and not self.datastore().get_image_uri(image):
-                raise HTTPException(404, f"the datastore has no image {image!r}")
-            if name in self.models and not is_trained(_model(self.models[name])):
-                raise HTTPException(409, f"{name} is not trained yet: label some images and train it first")
-            return super().infer(request, datastore)
+        """Predict the mask of an image of the datastore, or of one that came with the request."""
+        store = datastore or self.datastore()
+        name, image = request.get("model"), request.get("image")
+        if name in self.models and not is_trained(_model(self.models[name])):
+            raise HTTPException(409, f"{name} is not trained yet: label some images and train it first")
+        options = check_options(InferOptions, _of(InferOptions, request))
+        file = self._image_file(image, store)
+        _check_format(options, Path(file).suffix)
+        try:
+            result = super().infer({"model": name, "image": file, **options.used()}, store)
+        except Exception as error:
+            found = find_input_error(error)
+            if found is None or not _is_path(image):
+                raise
+            raise InputError(str(found).replace(file, "the uploaded image")) from error
+        if options.save_label and not _is_path(image) and result["file"]:
+            tag = options.label_tag or DefaultLabelTag.ORIGINAL.value
+            info = {"model": name, "params": result["params"]}
+            return {**result, "label": store.save_label(image, result["file"], tag, info), "tag": tag}
+        return result
+
+    def infer_wsi(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Predict the mask of the whole image; these models know no regions."""
+        return self.infer(request, datastore)
+
+    def batch_infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Predict and store the masks of many images."""
+        options = check_options(BatchOptions, _of(BatchOptions, request)).given()
+        if not torch.cuda.is_available():
+            options.update(multi_gpu=False, gpus="all")
+        return super().batch_infer({"model": request.get("model"), **options}, datastore)
 
     def train(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Train a model."""
-        with _clear_answers():
-            return super().train(request)
+        # What MONAI Label itself adds, or sends for all models at once.
+        added = {"bundle_path", "local_rank", *self._trainers}
+        return super().train({key: value for key, value in request.items() if key not in added})
 
     def next_sample(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Choose the image to label next."""
-        with _clear_answers():
-            if request.get("model") not in (None, *self.models):
-                raise HTTPException(404, f"there is no model {request['model']!r}")
-            # without the scoring that the stock app starts at each question
-            automatic, self._auto_update_scoring = self._auto_update_scoring, False
-            try:
-                return super().next_sample(request)
-            finally:
-                self._auto_update_scoring = automatic
+        if request.get("model") not in (None, *self.models):
+            raise HTTPException(404, f"there is no model {request['model']!r}")
+        # without the scoring that the stock app starts at each question
+        automatic, self._auto_update_scoring = self._auto_update_scoring, False
+        try:
+            return super().next_sample(request)
+        finally:
+            self._auto_update_scoring = automatic
 
     def scoring(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Score all images."""
-        with _clear_answers():
-            return super().scoring(request, datastore)
+        options = check_options(ScoringOptions, _of(ScoringOptions, request)).given()
+        return super().scoring({"method": request.get("method"), **options}, datastore)
+
+    def _image_file(self, image: str | None, datastore: Datastore) -> str:
+        """Path of an image: only of the datastore, or where MONAI Label puts uploads and sessions."""
+        if _is_path(image):
+            path = Path(image).resolve()
+            sessions = self.sessions()
+            places = [tempfile.gettempdir(), *([sessions.store_path] if sessions is not None else [])]
+            if any(path.is_relative_to(Path(place).resolve()) for place in places) and path.is_file():
+                return image
+            raise HTTPException(400, "an image is named as in the datastore, without a folder, or uploaded")
+        uri = datastore.get_image_uri(image) if image else ""
+        if not uri:
+            raise HTTPException(404, f"the datastore has no image {image!r}")
+        return uri
 
     def _start_scoring(self, name: str) -> None:
         """Score in the background, unless that is being done already."""
@@ -176,20 +234,18 @@ def _scores(bundle: str) -> Path:
     return Path(bundle, "runs", "disagreement.json")
 
 
-@contextmanager
-def _clear_answers() -> Iterator[None]:
-    """Answer mistakes in one line; a training process of the server's prints them so."""
-    try:
-        yield
-    except HTTPException:
-        raise
-    except Exception as error:
-        found = find_input_error(error)
-        if _is_background_process() or not (found or isinstance(error, MONAILabelException)):
-            raise
-        raise HTTPException(400, str(found or error.msg)) from error
+def _is_path(image: str | None) -> bool:
+    return image is not None and not is_plain(image) and os.path.isabs(image)
 
 
-def _is_background_process() -> bool:
-    main = sys.modules["__main__"].__spec__
-    return main is not None and main.name == "monailabel.interfaces.utils.app"
+def _check_format(options: InferOptions, suffix: str) -> None:
+    """Refuse a kind of numbers that the mask's file cannot hold; the type of the file is by default the image's."""
+    kind = (options.result_extension or suffix).lower()
+    held = FORMATS.get(kind, (options.result_dtype,))
+    if options.result_dtype and options.result_dtype not in held:
+        raise InputError(f"result_dtype is {options.result_dtype!r}, but a {kind} file holds {' or '.join(held)}")
+
+
+def _of(model: type[BaseModel], request: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a request that `model` describes; MONAI Label adds keys of its own."""
+    return {key: value for key, value in request.items() if key in model.model_fields}
