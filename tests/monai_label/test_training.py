@@ -187,7 +187,7 @@ def test_a_further_training_goes_on_from_the_published_model_with_the_segmentati
 def test_a_training_from_scratch_starts_from_new_weights(studies, trained, tmp_path):
     bundle = copy_of(trained.bundle, tmp_path)
     network = load_model(published(bundle))
-    rates = dict.fromkeys(("learning_rate", "mapper_learning_rate", "encoder_learning_rate"), 0.0)
+    rates = dict.fromkeys(("learning_rate", "mapper_learning_rate", "encoder_learning_rate"), 1e-30)
     run = train(bundle, studies, run_id="from_scratch", **rates).run
     assert set(epochs(run)) == {"alignment", "segmentation"}
     forget_training(network, SEED)
