@@ -178,7 +178,7 @@ def test_monai_label_adds_no_loading_of_its_own_to_the_handlers(untrained):
 def test_a_further_training_goes_on_from_the_published_model_with_the_segmentation_alone(studies, trained, tmp_path):
     bundle = copy_of(trained.bundle, tmp_path)
     before = weights(load_model(published(bundle)))
-    run = train(bundle, studies, learning_rate=0.0).run
+    run = train(bundle, studies, learning_rate=1e-30).run
     assert run.name == f"{trained.run.name}-2"
     assert epochs(run) == {"segmentation": 1}
     assert len(equal(before, weights(load_model(published(bundle))))) == len(before)
@@ -187,7 +187,7 @@ def test_a_further_training_goes_on_from_the_published_model_with_the_segmentati
 def test_a_training_from_scratch_starts_from_new_weights(studies, trained, tmp_path):
     bundle = copy_of(trained.bundle, tmp_path)
     network = load_model(published(bundle))
-    rates = dict.fromkeys(("learning_rate", "mapper_learning_rate", "encoder_learning_rate"), 0.0)
+    rates = dict.fromkeys(("learning_rate", "mapper_learning_rate", "encoder_learning_rate"), 1e-30)
     run = train(bundle, studies, run_id="from_scratch", **rates).run
     assert set(epochs(run)) == {"alignment", "segmentation"}
     forget_training(network, SEED)
