@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import gc
 import logging
 import subprocess
 import sys
 
 import pytest
+import torch
 from ignite.engine import Engine
 from monai.data import DataLoader, Dataset
 from monai.transforms import Compose
@@ -159,17 +161,26 @@ class NarrowError(InputError):
     pass
 
 
-def error_of(loader):
-    """The error of the first batch. PyTorch waits 5 s for each worker that has failed, so they are ended here."""
-    batches = iter(loader)
-    try:
-        next(batches)
-    except (RuntimeError, ValueError) as error:
+@pytest.fixture
+def error_of(monkeypatch):
+    """The error of the first batch of a loader, without its workers.
+
+    PyTorch waits 5 s for each worker that has failed when its iterator is collected, so less is asked for and the
+    iterator is collected at once.
+    """
+    monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.1)
+
+    def first_error(loader):
+        with pytest.raises((RuntimeError, ValueError)) as caught:
+            next(iter(loader))
+        return caught.value.with_traceback(None)
+
+    def collected_error(loader):
+        error = first_error(loader)
+        gc.collect()
         return error
-    finally:
-        for worker in getattr(batches, "_workers", ()):
-            worker.kill()
-    raise AssertionError("nothing failed")
+
+    return collected_error
 
 
 def fail(item):
@@ -185,12 +196,12 @@ def fail_narrowly(item):
 
 @pytest.mark.parametrize("transform", [fail, fail_narrowly, Compose([fail]), Compose([fail_narrowly])])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_input_error_in_a_data_loader_is_found_with_its_own_words(transform, workers):
+def test_an_input_error_in_a_data_loader_is_found_with_its_own_words(error_of, transform, workers):
     loader = DataLoader(Dataset(["a", "b"], transform), batch_size=1, num_workers=workers)
     assert str(find_input_error(error_of(loader))) == "a.png: the values are no classes"
 
 
-def test_another_error_in_a_worker_stays_what_it_is():
+def test_another_error_in_a_worker_stays_what_it_is(error_of):
     def fail(item):
         raise RuntimeError("a defect")
 
