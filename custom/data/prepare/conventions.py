@@ -14,6 +14,7 @@ from custom.pixels.palettes import BLACK, Colour, disagreement
 __all__ = ["find_classes"]
 
 MOST_CLASSES_FOUND = 64
+_MOST_GREYS_FOUND = 16  # of class values spread over the greys; more are outlines that pass through the greys
 _SMALL = 64  # smaller values are likely class indices, larger ones likely greys
 _WHITES = (255, 65535)
 _ODD_SHARE_AT_MOST = {"stray": 0.001, "smooth": 0.05, "lossy": 0.10}
@@ -198,6 +199,7 @@ def _refuse_doubt(files: Sequence[MaskFacts], kinds: Sequence[str], values: Sequ
         raise InputError(_two_conventions(by_kind[WHITE][0], by_kind[INDICES][0]))
     _refuse_too_many(files, values)
     _refuse_undecided(files, values)
+    _refuse_several_foregrounds(files)
     if ONES in by_kind and min(values[values.index(1) + 1 :]) >= _SMALL:
         raise InputError(_two_conventions(by_kind[ONES][0], [*of_classes, *by_kind.get(WHITE, ())][0]))
     for facts in by_kind.get(WHITE, ()):
@@ -217,12 +219,27 @@ def _refuse_blurred(files: Sequence[MaskFacts]) -> None:
 
 
 def _refuse_too_many(files: Sequence[MaskFacts], values: Sequence[int]) -> None:
-    if len(values) > MOST_CLASSES_FOUND:
+    limit = MOST_CLASSES_FOUND if values[-1] < _SMALL else _MOST_GREYS_FOUND
+    if len(values) > limit:
         most = max(files, key=lambda facts: len(facts.counts))
         raise InputError(
             f"the masks hold {len(values)} values from {values[0]} to {values[-1]}, too many for classes (at most "
-            f"{MOST_CLASSES_FOUND}; most in {shown_path(most.path)}); save one value per class, or give --mask-colours"
+            f"{limit}; most in {shown_path(most.path)}); save one value per class, or give --mask-colours"
         )
+
+
+def _refuse_several_foregrounds(files: Sequence[MaskFacts]) -> None:
+    """Raise an `InputError` where each file holds one value besides 0, a grey that differs from file to file.
+
+    These may be classes of which each image holds one, or two classes that several people saved in several ways.
+    """
+    marked = [facts for facts in files if facts.values - {0}]
+    if any(len(facts.values - {0}) > 1 for facts in marked):
+        return
+    by_value = {max(facts.values): facts for facts in reversed(marked)}
+    lowest, second = sorted(by_value)[:2] if len(by_value) > 1 else (0, 0)
+    if second and max(by_value) >= _SMALL:
+        raise InputError(_two_conventions(by_value[lowest], by_value[second]))
 
 
 def _refuse_undecided(files: Sequence[MaskFacts], values: Sequence[int]) -> None:

@@ -96,6 +96,22 @@ def test_a_value_far_beyond_small_indices_is_asked_about(refused, values):
     assert "1.png" in message
 
 
+@pytest.mark.parametrize("greys", [(128, 255), (100, 200), (255, 254)])
+def test_files_with_one_grey_each_that_differs_are_refused(refused, greys):
+    message = refused(*(disc() * grey for grey in greys), disc() * 0)
+    assert "0.png" in message
+    assert "1.png" in message
+
+
+def test_greys_along_outlines_that_are_too_many_to_be_counted_as_smooth_are_no_classes(refused):
+    blurred = np.rint(ndimage.gaussian_filter(disc(4) * 255.0, 3)).astype(np.uint8)
+    assert "too many for classes" in refused(blurred, disc() * 1)
+
+
+def test_many_small_indices_are_classes():
+    assert len(found([*range(21), 40]).classes) == 22
+
+
 def test_a_value_for_undecided_pixels_is_no_class():
     assert found([0, 1, 255], [0, 0], [255, 255], ignore_value=255).classes == {"0": 0, "1": 1}
     assert found([0, 1, 2, 255], ignore_value=255).num_classes == 3
