@@ -34,7 +34,9 @@ def command(tmp_path, monkeypatch):
         own = {"initialize": ["$import custom", check], "+imports": ["$import custom"]}
         if not reads_data:
             keys = json.loads((CONFIGS / config).read_text())
-            own |= {key: value for key, value in {"data": {}, "num_classes": 2}.items() if key in keys}
+            own |= {
+                key: value for key, value in {"data": {}, "num_classes": 2, "ignore_value": None}.items() if key in keys
+            }
         stop.write_text(json.dumps(own))
         files = [str(CONFIGS / config), *(str(overlay) for overlay in overlays), str(stop)]
         arguments = ["run", run_id, "--config_file", str(files), "--logging_file", "False", *arguments]

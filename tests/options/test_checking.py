@@ -192,7 +192,11 @@ def test_options_in_a_file_of_arguments_are_checked_like_those_of_the_command_li
 def stopping(tmp_path):
     check = "$custom.options.check(custom.options.TrainingOptions)"
     stop = tmp_path / "stop.json"
-    stop.write_text(json.dumps({"initialize": ["$import custom", check], "num_classes": 2, "data": {}, "run": []}))
+    stop.write_text(
+        json.dumps(
+            {"initialize": ["$import custom", check], "num_classes": 2, "ignore_value": None, "data": {}, "run": []}
+        )
+    )
     return [str(CONFIGS / "train.json"), str(stop)]
 
 
