@@ -178,7 +178,7 @@ def test_a_folder_that_cannot_be_made_names_the_option(tmp_path):
         start(tmp_path / "file" / "busi")
 
 
-def test_start_makes_input_errors_one_line(tmp_path):
-    before = sys.excepthook
+def test_start_makes_input_errors_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     start(tmp_path)
-    assert sys.excepthook is not before
+    assert sys.excepthook is not sys.__excepthook__

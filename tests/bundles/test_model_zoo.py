@@ -21,7 +21,9 @@ from tests.bundles.conftest import CONFIGS, ROOT
 SCHEMA = ROOT / "tests" / "bundles" / "metadata_schema.json"
 METADATA = json.loads((CONFIGS / "metadata.json").read_text())
 # These run with what is installed beside MONAI Label; a bundle is complete without monailabel and fastapi.
-NEED_MONAI_LABEL = {f"monai_label/{name}.py" for name in ("app/main", "datastore", "disagreement", "server")}
+NEED_MONAI_LABEL = {
+    f"monai_label/{name}.py" for name in ("allowed", "app/main", "datastore", "disagreement", "guard", "server")
+}
 NEED_MONAI_LABEL |= {"benchmarks/monai_label_walkthrough.py"}
 
 
