@@ -13,7 +13,6 @@ import re
 import stat
 import sys
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,7 +91,7 @@ def unprintable(text: str) -> str:
 
 
 class Command(click.Command):
-    """A command whose options may be written with hyphens or underscores, and given once."""
+    """A command whose options may be written with hyphens or underscores."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         settings = {
@@ -104,13 +103,8 @@ class Command(click.Command):
         super().__init__(*arguments, **options)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse, after several values of one option have been parted; refuses an option that is given twice."""
-        given = self._part_values(ctx, args)
-        _, _, order = self.make_parser(ctx).parse_args(list(given))
-        for param, times in Counter(order).items():
-            if times > 1 and isinstance(param, click.Option) and not param.multiple:
-                raise click.BadParameter("is given twice; leave one out", ctx, param)
-        return super().parse_args(ctx, given)
+        """Parse, after several values of one option have been parted. The last of repeated options counts."""
+        return super().parse_args(ctx, self._part_values(ctx, args))
 
     def _part_values(self, ctx: click.Context, args: Sequence[str]) -> list[str]:
         """`--names a b --x` as `--names a --names b --x`, for the options that take several values."""

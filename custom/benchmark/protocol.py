@@ -102,8 +102,6 @@ def parse_overrides(arguments: Sequence[str], base: Mapping[str, Any] | None = N
             if not rest or rest[0].startswith("--"):
                 raise InputError(f"{token} has no value; write {token} VALUE")
             text = rest.pop(0)
-        if key in overrides:
-            raise InputError(f"--{key} is given twice; leave one out")
         overrides[key] = _as_value(key, text, stays_text=_is_text(_value_at(base or {}, key)))
     return overrides
 

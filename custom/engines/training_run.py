@@ -12,7 +12,7 @@ from typing import Any
 import ignite.distributed as idist
 from monai.engines import Evaluator, Trainer
 
-from custom.checkpoints import load_trained_weights, save_model
+from custom.checkpoints import load_checkpoint, load_trained_weights, save_model
 from custom.errors import InputError, advise_after_interrupt
 from custom.files import write_whole
 from custom.folder_lock import unlock_folder
@@ -118,6 +118,8 @@ class TrainingRun:
         stages = list(stages or self.stages)
         if unknown := [name for name in stages if name not in self.stages]:
             raise InputError(f"this method has no stage {unknown[0]!r}: its stages are {', '.join(self.stages)}")
+        if self.initial_weights and not self.resume:
+            load_checkpoint(self.initial_weights)  # before anything is kept
         keep(self.output_dir)
         advise_after_interrupt(f"interrupted; go on with --resume true and the same options: {self.output_dir}")
         try:

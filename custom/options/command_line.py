@@ -57,7 +57,7 @@ def own_arguments() -> list[str] | None:
 
 
 def read_command_line(arguments: Sequence[str] | None = None) -> CommandLine | None:
-    """The command line as Fire splits it, without Fire's conversion of values.
+    """The command line as Fire splits it, without Fire's conversion of values. The last of repeated options counts.
 
     Args:
         arguments: the command line; None for this process's own.
@@ -66,7 +66,7 @@ def read_command_line(arguments: Sequence[str] | None = None) -> CommandLine | N
         None where it is no `monai.bundle run` with configuration files.
 
     Raises:
-        InputError: an argument that belongs to no option, an option with one dash or an option given twice.
+        InputError: an argument that belongs to no option, or an option with one dash.
     """
     arguments = own_arguments() if arguments is None else arguments
     if not arguments or arguments[0] not in COMMANDS:
@@ -84,8 +84,6 @@ def read_command_line(arguments: Sequence[str] | None = None) -> CommandLine | N
         key = name.replace("-", "_")
         if not token.startswith("--") or not name:
             raise InputError(f"{shown(token)} is no option: write --key value, or --key=value for a value with a dash")
-        if key in options:
-            raise InputError(f"--{key} is given twice: leave one out")
         if not has_value:
             value = rest.pop(0) if rest and not _is_flag(rest[0]) else True
         options[key] = value

@@ -137,11 +137,15 @@ def test_a_process_that_is_no_bundle_command_is_left_alone(base, monkeypatch):
     assert read_command_line() is None
 
 
+@pytest.mark.parametrize("arguments", [["--epochs", "1", "--epochs", "2"], ["--epochs=1", "--epochs", "2"]])
+def test_the_last_of_repeated_options_counts(arguments, base):
+    command = read_command_line(["run", "--config_file", base, *arguments])
+    assert command.options["epochs"] == "2"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--epochs", "1", "--epochs", "2"], "--epochs is given twice: leave one out"),
-        (["--epochs=1", "--epochs", "2"], "--epochs is given twice: leave one out"),
         (["-epochs", "1"], "-epochs is no option: write --key value"),
         (["-"], "- is no option: write --key value"),
         (["--", "--trace"], "-- stands alone"),
