@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
+import torch
 from monai.engines import Evaluator, Trainer
+from torch import nn
 
 from custom.checkpoints import load_checkpoint, load_trained_weights, save_model
 from custom.errors import InputError, advise_after_interrupt
@@ -118,8 +120,7 @@ class TrainingRun:
         stages = list(stages or self.stages)
         if unknown := [name for name in stages if name not in self.stages]:
             raise InputError(f"this method has no stage {unknown[0]!r}: its stages are {', '.join(self.stages)}")
-        if self.initial_weights and not self.resume:
-            load_checkpoint(self.initial_weights)  # before anything is kept
+        self._check_start(self.stages[stages[0]].trainer.network)
         keep(self.output_dir)
         advise_after_interrupt(f"interrupted; go on with --resume true and the same options: {self.output_dir}")
         try:
@@ -129,6 +130,14 @@ class TrainingRun:
             unlock_folder(self.output_dir)  # which the first process holds
         advise_after_interrupt()
         return summary
+
+    def _check_start(self, network: nn.Module) -> None:
+        """Refuse what the first step would refuse, before the folder of the run is kept."""
+        if self.initial_weights and not self.resume:
+            load_checkpoint(self.initial_weights)
+        size, first_stage = self.params.get("image_size"), getattr(network, "first_stage", None)
+        if size is not None and first_stage is not None:
+            first_stage.check_size(torch.empty(1, 3, size, size, device="meta"))
 
     def _finished_summary(self, stages: list[str]) -> dict[str, Any] | None:
         """The test summary of a run that was resumed after its end; None if there is something to do."""
