@@ -10,7 +10,7 @@ from custom.errors import InputError, show_input_errors_in_one_line
 
 __all__ = ["__version__", "check_version"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def check_version(bundle_root: str | os.PathLike) -> None:
