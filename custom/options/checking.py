@@ -27,6 +27,9 @@ from custom.options.running import Running, find_running
 
 __all__ = ["check", "check_name", "check_values"]
 
+LEAST_CHANNELS_LAST = 8
+"""Width of the trainable encoder from which on channels_last is safe."""
+
 
 def check(options: type) -> None:
     """First thing that a configuration evaluates: check all options of the running workflow and give them their types.
@@ -214,6 +217,7 @@ def _check_agreement(values: Mapping[str, Any], given: Mapping[str, Any]) -> Non
     if steps is not None and sampled is not None and sampled > steps:
         raise InputError(f"sampling_steps {sampled}: give at most diffusion_steps, which is {steps}")
     _check_widths(values)
+    _check_memory_order(values)
     _check_subfolder(values, given)
 
 
@@ -243,6 +247,16 @@ def _check_widths(values: Mapping[str, Any]) -> None:
     factor = 2 ** max(0, len(widths) - 1)
     if size % factor:
         raise InputError(f"image_size {size}: give a multiple of {factor}, which {len(widths)} widths need")
+
+
+def _check_memory_order(values: Mapping[str, Any]) -> None:
+    """PyTorch 2.13 on processors with AVX2 alone writes beyond its memory where fewer channels are strided so."""
+    width = values.get("width")
+    if values.get("channels_last") and width is not None and width < LEAST_CHANNELS_LAST:
+        raise InputError(
+            f"width {width}: give at least {LEAST_CHANNELS_LAST} with channels_last, since PyTorch's convolution of "
+            "fewer channels in this order is not safe on every processor"
+        )
 
 
 def _check_subfolder(values: Mapping[str, Any], given: Mapping[str, Any]) -> None:

@@ -168,6 +168,12 @@ def test_more_sampling_steps_than_steps_are_refused(refusal):
     assert "give at most diffusion_steps, which is 10" in refusal("--sampling_steps", "11", overlays=METHODS[:1])
 
 
+def test_a_width_that_is_not_safe_with_channels_last_is_refused(refusal, command):
+    assert "give at least 8 with channels_last" in refusal("--width", "7", "--channels_last", "true")
+    command("--width", "8", "--channels_last", "true")
+    command("--width", "7")
+
+
 def test_a_subfolder_that_a_local_first_stage_lacks_is_refused(refusal, command, tmp_path):
     assert "has no such folder" in refusal("--first_stage", str(tmp_path), "--first_stage_subfolder", "nope")
     (tmp_path / "vae").mkdir()
