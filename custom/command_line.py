@@ -13,7 +13,7 @@ import re
 import stat
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from custom.errors import InputError, show_input_errors_in_one_line
 
 __all__ = [
     "BUNDLE",
+    "EVALUATED",
     "SEED",
     "Command",
     "Name",
@@ -34,6 +35,7 @@ __all__ = [
     "WholeNumber",
     "did_you_mean",
     "is_evaluated",
+    "output_folder",
     "run_command",
     "unprintable",
 ]
@@ -275,6 +277,11 @@ class PathTo(Text):
 
 
 BUNDLE = PathTo("folder", missing="is not a bundle: there is no such folder; correct the path")
+
+
+def output_folder(text: str = "Folder to write to; made if missing.") -> Callable[[Callable], Callable]:
+    """The option `--output DIR`, a folder that the command makes; `text` is its help."""
+    return click.option("--output", type=PathTo("folder", new=True), required=True, metavar="DIR", help=text)
 
 
 def _expanded(kind: click.ParamType, text: str, param: click.Parameter | None, ctx: click.Context | None) -> Path:

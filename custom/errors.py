@@ -43,8 +43,7 @@ class InputError(ValueError):
     def __init__(self, message: object = "") -> None:
         text = str(message)
         # The text of a whole traceback, with which PyTorch raises anew what was raised in a worker of a DataLoader.
-        from_worker = _WORKER.match(text)
-        super().__init__(text if from_worker else one_line(text))
+        super().__init__(text if _WORKER.match(text) else one_line(text))
 
 
 def one_line(text: str) -> str:

@@ -14,26 +14,6 @@ from custom import run_folders
 from custom.errors import InputError
 from custom.run_folders import run_folder, start
 
-BASE = {
-    "imports": ["$import os"],
-    "dataset_dir": "data",
-    "epochs": 3,
-    "resume": False,
-    "train": {"optimizer": {"lr": 0.1}, "handlers": [{"interval": 1}]},
-    "training": ["$print(@epochs)"],
-    "run": ["$print(@epochs)"],
-}
-
-
-def write(path, content):
-    path.write_text(json.dumps(content))
-    return str(path)
-
-
-@pytest.fixture
-def base(tmp_path):
-    return write(tmp_path / "base.json", BASE)
-
 
 @pytest.fixture
 def runs(tmp_path):
@@ -157,12 +137,19 @@ def test_a_run_name_that_is_no_plain_name_of_a_folder_is_refused(tmp_path, name,
 
 def test_start_writes_the_configuration_of_the_workflow_with_its_overrides(tmp_path):
     folder = tmp_path / "runs" / "busi"
-    content = BASE | {
+    content = {
+        "dataset_dir": "data",
+        "epochs": 3,
+        "resume": False,
+        "train": {"optimizer": {"lr": 0.1}, "handlers": [{"interval": 1}]},
+        "training": ["$print(@epochs)"],
+        "run": ["$print(@epochs)"],
         "imports": ["$import custom", "$import custom.run_folders"],
         "output_dir": str(folder),
         "initialize": ["$custom.run_folders.start(@output_dir)"],
     }
-    workflow = ConfigWorkflow(write(tmp_path / "base.json", content), logging_file=False, run_id="run", epochs=5)
+    (tmp_path / "base.json").write_text(json.dumps(content))
+    workflow = ConfigWorkflow(str(tmp_path / "base.json"), logging_file=False, run_id="run", epochs=5)
     workflow.initialize()
     assert json.loads((folder / "config.json").read_text()) == content | {"epochs": 5}
 

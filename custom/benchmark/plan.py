@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from custom.command_line import is_evaluated
+from custom.command_line import did_you_mean, is_evaluated
 from custom.data import load_datalist, read_datalist
 from custom.errors import InputError
 
@@ -122,9 +121,7 @@ def split_list(text: str) -> list[str]:
 def _refuse_unknown(option: str, names: Sequence[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise InputError(f"{option}: {name!r} is not one of {', '.join(known)}{hint}")
+            raise InputError(f"{option}: {name!r} is not one of {', '.join(known)}{did_you_mean(name, known)}")
 
 
 def _check_names(subsets: Sequence[str], datalist: Path) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from custom.data.class_shares import log_classes
-from custom.data.leaks import copies, shared_images, shared_masks
+from custom.data.leaks import Splits, copies, shared_images, shared_masks
 from custom.errors import InputError
 from custom.files import file_digest
 from custom.labels import IGNORED_LABEL
@@ -25,9 +25,6 @@ from custom.pixels.naming import naming
 from custom.pixels.palettes import Colour, disagreement
 
 __all__ = ["check_dataset", "check_images", "data_fingerprint"]
-
-Splits = Mapping[str, Sequence[Mapping[str, str]]]
-"""Items by split, as `load_datalist` returns them."""
 
 
 def check_dataset(

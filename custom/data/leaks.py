@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from custom.files import file_digest
 
-__all__ = ["copies", "shared_images", "shared_masks"]
+__all__ = ["Splits", "copies", "shared_images", "shared_masks"]
 
 Splits = Mapping[str, Sequence[Mapping[str, str]]]
 """Items by split, as `load_datalist` returns them."""

@@ -40,7 +40,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from custom.command_line import Command, PathTo, run_command
+from custom.command_line import Command, PathTo, output_folder, run_command
 from custom.data.datalist import load_datalist
 from custom.data.image_files import IMAGE_SUFFIXES, list_files
 from custom.data.near_duplicates_matching import Match, Views, find_matches, prepare_views
@@ -207,13 +207,7 @@ def _read_source(source: Path, dataset_dir: Path | None) -> tuple[list[Path], li
 @click.option(
     "--dataset_dir", type=PathTo("folder"), metavar="DIR", help="Where a datalist's paths start (default: its folder)."
 )
-@click.option(
-    "--output",
-    type=PathTo("folder", new=True),
-    required=True,
-    metavar="DIR",
-    help="Folder to write to; made if missing.",
-)
+@output_folder()
 def command(source: Path, dataset_dir: Path | None, output: Path) -> None:
     """Look for images which are there more than once, within and across splits; write tables and a contact sheet.
 

@@ -22,7 +22,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
 from scipy.special import expit
 
-from custom.command_line import SEED, Command, Name, PathTo, WholeNumber, run_command
+from custom.command_line import SEED, Command, Name, WholeNumber, output_folder, run_command
 from custom.data import phantom_colonoscopy, phantom_dermoscopy, phantom_histology
 from custom.data.phantom_drawing import (
     ANGLES,
@@ -445,13 +445,7 @@ def _write_pictures(folder: Path, datalist: dict, draw: DrawPhantom, image_size:
 
 
 @click.command(cls=Command)
-@click.option(
-    "--output",
-    type=PathTo("folder", new=True),
-    required=True,
-    metavar="DIR",
-    help="Folder to write to; made if missing.",
-)
+@output_folder()
 @click.option("--labelled", type=_COUNT, default=16, metavar="N", help="Training pictures with a mask (default: 16).")
 @click.option("--unlabelled", type=_COUNT, default=200, metavar="N", help="Training pictures without (default: 200).")
 @click.option("--validation", type=_COUNT, default=24, metavar="N", help="Validation pictures (default: 24).")

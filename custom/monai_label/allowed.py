@@ -12,6 +12,7 @@ import torch
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from starlette.datastructures import UploadFile
 
+from custom.command_line import EVALUATED
 from custom.errors import InputError
 from custom.monai_label.names import check_name, check_upload
 
@@ -33,9 +34,6 @@ __all__ = [
     "per_model",
     "refuse_expressions",
 ]
-
-EXPRESSIONS = ("$", "@", "%")
-"""How MONAI's configuration tells an expression, a reference and a macro from data."""
 
 SERVER_KEYS = {"id", "path", "strategy", "disagreement", "ts"}
 """What the server notes about an image or label and reads again."""
@@ -85,7 +83,7 @@ def refuse_expressions(value: Any, key: str) -> None:
         InputError: a text starts with `$`, `@` or `%`, or holds one of MONAI's relative references.
     """
     if isinstance(value, str):
-        if value.startswith(EXPRESSIONS) or re.search("[@%]#", value) or value.startswith(("import ", "from ")):
+        if value.startswith(EVALUATED) or re.search("[@%]#", value) or value.startswith(("import ", "from ")):
             raise InputError(f"{key} is {value[:60]!r}, which would be evaluated; give plain text")
     elif isinstance(value, Mapping):
         if "_target_" in value:
@@ -149,8 +147,8 @@ def _shown(value: Any) -> str:
 
 
 def _plain_text(text: str) -> str:
-    if text.startswith(EXPRESSIONS):
-        raise InputError(f"text must not start with one of {' '.join(EXPRESSIONS)}")
+    if text.startswith(EVALUATED):
+        raise InputError(f"text must not start with one of {' '.join(EVALUATED)}")
     if not text.isprintable():
         raise InputError("text must be one line of visible characters")
     return text

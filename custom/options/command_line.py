@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 import re
@@ -15,6 +14,7 @@ from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 from monai.bundle import run as bundle_run
 
+from custom.command_line import did_you_mean
 from custom.errors import InputError
 from custom.options.kinds import starts_like_an_expression
 
@@ -224,5 +224,4 @@ def _children(value: Any) -> list[str]:
 
 def nearest(key: str, known: Sequence[str]) -> str:
     """The end of a message about an unknown key."""
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else "; see the configuration file for what can be set"
+    return did_you_mean(key, known) or "; see the configuration file for what can be set"

@@ -13,6 +13,8 @@ import torch
 from fire.parser import DefaultParseValue
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from custom.command_line import EVALUATED
+
 __all__ = [
     "DEVICE", "LABELLED", "NAME", "PATH", "SOURCE", "TEXT", "YES_OR_NO", "Wanted", "choice", "list_of", "number",
     "optional", "starts_like_an_expression", "whole",
@@ -33,7 +35,7 @@ class Wanted:
 
 def starts_like_an_expression(text: str) -> bool:
     """Whether MONAI would evaluate `text`, follow it as a reference or read a file for it."""
-    return text.lstrip()[:1] in ("$", "@", "%")
+    return text.lstrip().startswith(EVALUATED)
 
 
 def whole(least: int, most: int) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from custom.command_line import Command, Name, Number, PathTo, Text, Values, WholeNumber, run_command
+from custom.command_line import Command, Name, Number, PathTo, Text, Values, WholeNumber, output_folder, run_command
 from custom.data.prepare.archives import ArchiveLimits
 from custom.data.prepare.classes import read_mask_colours
 from custom.data.prepare.options import PrepareOptions
@@ -54,13 +54,7 @@ class _Count(Text):
     metavar="DIR_OR_ARCHIVE",
     help="May be given several times.",
 )
-@click.option(
-    "--output",
-    type=PathTo("folder", new=True),
-    required=True,
-    metavar="DIR",
-    help="Folder to make; appears whole or not at all.",
-)
+@output_folder("Folder to make; appears whole or not at all.")
 @click.option(
     "--validation-share", type=_SHARE, metavar="SHARE", help="Of images without a published split (0.1; ISIC 0.2)."
 )
