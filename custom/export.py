@@ -52,7 +52,7 @@ def export_bundle(
             `output` is taken or cannot be written.
     """
     bundle, output = Path(bundle).absolute(), Path(output).absolute()
-    from custom.checkpoints import model_details
+    from custom.networks import model_details
 
     missing = [name for name in REQUIRED if not (bundle / name).is_file()]
     if missing:

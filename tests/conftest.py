@@ -53,7 +53,7 @@ def perturb(module):
 @pytest.fixture
 def make_first_stage():
     """Function (kind, **changes of its configuration) -> `FirstStage` with random weights, the same for each seed."""
-    from custom.networks import build_first_stage
+    from custom.first_stage import build_first_stage
 
     def make(kind="kl", seed=0, **changes):
         torch.manual_seed(seed)
@@ -80,7 +80,7 @@ def make_network(make_first_stage):
 @pytest.fixture(scope="session")
 def stable_diffusion_first_stage():
     """The first stage at Stable Diffusion's size without any weights, on PyTorch's meta device."""
-    from custom.networks import build_first_stage
+    from custom.first_stage import build_first_stage
 
     with torch.device("meta"):
         return build_first_stage(STABLE_DIFFUSION)

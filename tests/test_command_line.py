@@ -12,9 +12,6 @@ import click
 import pytest
 
 from custom.benchmark.__main__ import main as benchmark
-from custom.benchmarks.curves import main as curves
-from custom.benchmarks.monai_label_walkthrough import main as walkthrough
-from custom.benchmarks.training_step import main as training_step
 from custom.command_line import (
     Command,
     Name,
@@ -27,22 +24,25 @@ from custom.command_line import (
     is_evaluated,
     run_command,
 )
-from custom.data.near_duplicates import main as near_duplicates
-from custom.data.phantom import main as phantom
-from custom.data.prepare.__main__ import main as prepare
 from custom.errors import InputError, show_input_errors_in_one_line
 from custom.export import main as export
 from custom.monai_label.__main__ import main as monai_label
+from custom.phantoms.dataset import main as phantom
+from custom.prepare.__main__ import main as prepare
+from custom.prepare.duplicates.search import main as near_duplicates
+from scripts.curves import main as curves
+from scripts.monai_label_walkthrough import main as walkthrough
+from scripts.training_step import main as training_step
 from tests.bundles.conftest import ROOT
 
 MODULES = (
     "custom.benchmark",
-    "custom.benchmarks.curves",
-    "custom.benchmarks.monai_label_walkthrough",
-    "custom.benchmarks.training_step",
-    "custom.data.near_duplicates",
-    "custom.data.phantom",
-    "custom.data.prepare",
+    "scripts.curves",
+    "scripts.monai_label_walkthrough",
+    "scripts.training_step",
+    "custom.prepare.duplicates.search",
+    "custom.phantoms.dataset",
+    "custom.prepare",
     "custom.export",
     "custom.monai_label",
 )
@@ -89,7 +89,7 @@ def test_neither_help_nor_a_mistyped_option_imports_what_is_slow(module):
 
 
 def test_a_mistake_is_one_line_on_standard_error():
-    command = [sys.executable, "-m", "custom.data.prepare", "floder", "--source", ".", "--output", "nowhere"]
+    command = [sys.executable, "-m", "custom.prepare", "floder", "--source", ".", "--output", "nowhere"]
     process = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert process.returncode == 1 and process.stdout == ""
     assert process.stderr.startswith("error: DATASET: 'floder' is not one of")

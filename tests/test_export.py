@@ -8,10 +8,9 @@ import zipfile
 import pytest
 import torch
 
-from custom.checkpoints import save_model
 from custom.errors import InputError
 from custom.export import export_bundle, main
-from custom.networks import UNet
+from custom.networks import UNet, save_model
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch
 
 from custom.errors import InputError
 from custom.processes import join_processes, leave_processes, on_first_process, others_needed, refuse_strangers
-from custom.run_folders import run_folder
+from custom.runs.folders import run_folder
 from tests.conftest import in_one_line
 from tests.two_processes import in_two_processes
 

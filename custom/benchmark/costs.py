@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from custom.checkpoints import load_model
 from custom.files import write_whole
+from custom.networks import load_model
 
 __all__ = ["Cost", "inference_cost", "kept_cost"]
 

@@ -16,9 +16,9 @@ from torch import Tensor
 import custom
 from custom.benchmark.results import Result
 from custom.data import read_num_classes
-from custom.data.pictures import CLASS_COLOURS, TRUTH_COLOUR, captioned_row, draw_contour, sheet, tile
+from custom.drawing.pictures import CLASS_COLOURS, TRUTH_COLOUR, captioned_row, draw_contour, sheet, tile
 from custom.files import short_names
-from custom.networks.label_codec import LabelCodec
+from custom.labels.codec import LabelCodec
 
 __all__ = ["PERCENTILES", "choose_images", "draw_pictures", "predict"]
 

@@ -12,9 +12,9 @@ from torch.nn.functional import mse_loss
 from torch.optim import Optimizer
 
 from custom.engines.batches import fire_iteration_events, stack_images
-from custom.ignored_labels import decided_cells, mean_loss
+from custom.labels import LabelCodec
+from custom.labels.ignored import decided_cells, mean_loss
 from custom.losses import ConsistencyWeight
-from custom.networks import LabelCodec
 
 __all__ = ["AlignmentEvaluator", "AlignmentTrainer", "alignment_losses"]
 

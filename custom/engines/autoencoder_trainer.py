@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import l1_loss, mse_loss
 
 from custom.engines.batches import fire_iteration_events, stack_images
-from custom.ignored_labels import decided, mean_loss
-from custom.networks import LabelCodec
+from custom.labels import LabelCodec
+from custom.labels.ignored import decided, mean_loss
 
 __all__ = ["AutoencoderEvaluator", "AutoencoderTrainer"]
 

@@ -14,10 +14,9 @@ import torch
 from monai.engines import Evaluator, Trainer
 from torch import nn
 
-from custom.checkpoints import load_checkpoint, load_trained_weights, save_model
+from custom.checkpoints import load_checkpoint
 from custom.errors import InputError, advise_after_interrupt
 from custom.files import write_whole
-from custom.folder_lock import unlock_folder
 from custom.handlers import (
     EvaluationReport,
     ExperimentTracker,
@@ -27,8 +26,10 @@ from custom.handlers import (
     attach_progress,
     format_summary,
 )
+from custom.networks import load_trained_weights, save_model
 from custom.processes import on_first_process
-from custom.run_folders import keep
+from custom.runs.folders import keep
+from custom.runs.lock import unlock_folder
 
 __all__ = ["Stage", "TrainingRun"]
 

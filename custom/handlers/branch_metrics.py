@@ -9,9 +9,9 @@ from monai.metrics import DiceMetric, MeanIoU
 from monai.networks import one_hot
 from torch import Tensor
 
-from custom.ignored_labels import clear_ignored
+from custom.labels import LabelCodec
+from custom.labels.ignored import clear_ignored
 from custom.metrics import HausdorffDistance95Metric
-from custom.networks import LabelCodec
 
 __all__ = ["branch_metrics", "hard_one_hot"]
 

@@ -22,14 +22,14 @@ from monai.metrics import compute_dice, compute_iou
 from monai.utils import convert_to_tensor
 from PIL import Image
 
-from custom.data.pictures import case_panel, sheet, tile
+from custom.drawing.pictures import case_panel, sheet, tile
 from custom.errors import InputError
 from custom.files import short_names, write_whole
-from custom.ignored_labels import clear_ignored, decided
+from custom.labels.codec import LabelCodec
+from custom.labels.ignored import clear_ignored, decided
 from custom.metrics.bootstrap import bootstrap_interval
 from custom.metrics.hausdorff import compute_hausdorff_distance_95
 from custom.metrics.release import release_scores
-from custom.networks.label_codec import LabelCodec
 
 __all__ = ["EvaluationReport", "format_summary", "format_table", "score_image"]
 

@@ -11,7 +11,7 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from PIL import Image
 
-from custom.data.pictures import case_panel, sheet
+from custom.drawing.pictures import case_panel, sheet
 from custom.handlers.tracking import ExperimentTracker
 
 __all__ = ["PanelSaver"]

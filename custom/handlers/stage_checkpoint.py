@@ -12,10 +12,10 @@ from monai.engines import Evaluator, Trainer
 from torch import nn
 
 from custom.checkpoints import load_checkpoint, save_atomically
+from custom.checkpoints.kinds import describe_content
+from custom.checkpoints.weights import check_finite, check_tensors
 from custom.errors import InputError
-from custom.file_kinds import describe_content
 from custom.processes import on_first_process
-from custom.weights import check_finite, check_tensors
 
 __all__ = ["StageCheckpoint"]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, interpolate, normalize
 
 from custom.errors import InputError
-from custom.ignored_labels import clear_ignored, decided
+from custom.labels.ignored import clear_ignored, decided
 
 __all__ = [
     "anchor_loss",

@@ -7,8 +7,8 @@ from typing import Any
 from monai.losses import DiceCELoss
 from torch import Tensor
 
-from custom.ignored_labels import decided
 from custom.labels import IGNORED_LABEL
+from custom.labels.ignored import decided
 
 __all__ = ["DecidedDiceCELoss"]
 

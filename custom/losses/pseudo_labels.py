@@ -7,7 +7,7 @@ import torch
 from skimage import measure
 from torch import Tensor
 
-from custom.networks.label_codec import LabelCodec
+from custom.labels.codec import LabelCodec
 
 __all__ = ["PseudoLabels"]
 

@@ -6,8 +6,8 @@ from monai.losses import DiceLoss
 from monai.networks import one_hot
 from torch import Tensor, nn
 
-from custom.ignored_labels import clear_ignored
-from custom.networks.label_codec import LabelCodec
+from custom.labels.codec import LabelCodec
+from custom.labels.ignored import clear_ignored
 
 __all__ = ["SoftLabelDiceLoss"]
 

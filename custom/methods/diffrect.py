@@ -12,8 +12,8 @@ from torch.nn.functional import mse_loss
 from torch.optim import Optimizer
 
 from custom.errors import InputError
-from custom.ignored_labels import decided
 from custom.labels import IGNORED_LABEL
+from custom.labels.ignored import decided
 from custom.losses import complementary_loss, confident_pseudo_labels
 from custom.methods.trainer import Batch, MethodTrainer, dice_and_cross_entropy
 from custom.networks.diffrect import Reconstruction

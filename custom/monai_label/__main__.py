@@ -81,7 +81,7 @@ def _save_untrained(bundle: Path, model: Path, settings: dict[str, Any]) -> None
         raise InputError(f"{bundle} is not a bundle: {configuration} is missing")
     from monai.bundle import ConfigParser
 
-    from custom.checkpoints import save_model
+    from custom.networks import save_model
 
     parser = ConfigParser()
     parser.read_config(str(configuration))

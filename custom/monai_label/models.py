@@ -8,8 +8,7 @@ from typing import Any
 
 from ignite.utils import manual_seed
 
-from custom.checkpoints import save_model
-from custom.networks import SemiGDA
+from custom.networks import SemiGDA, save_model
 
 __all__ = ["UNTRAINED", "ModelPublisher", "forget_training", "is_trained", "mark_as_untrained"]
 

@@ -1,4 +1,4 @@
-"""Networks: the frozen first stage, the trainable parts, and SemiGDA made of them."""
+"""Networks: SemiGDA, the networks of the other methods, and the files of trained ones."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "diffrect": ["DiffRectNetworks", "LabelRectifier"],
-        "first_stage": ["FirstStage", "build_first_stage"],
-        "first_stage_loading": ["load_first_stage"],
-        "first_stage_saving": ["save_first_stage"],
-        "label_codec": ["LabelCodec"],
         "latent_mapper": ["LatentMapper"],
+        "model_file": ["load_model", "load_trained_weights", "model_details", "save_model"],
         "pyramid_unet": ["PyramidUNet"],
         "scdl_unet": ["SCDLUNet"],
         "semigda": ["BranchOutputs", "SemiGDA"],

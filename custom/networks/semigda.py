@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from custom.errors import InputError
-from custom.networks.first_stage import FirstStage, build_first_stage
-from custom.networks.first_stage_loading import load_first_stage
-from custom.networks.label_codec import LabelCodec
+from custom.first_stage.loading import load_first_stage
+from custom.first_stage.model import FirstStage, build_first_stage
+from custom.labels.codec import LabelCodec
 from custom.networks.latent_mapper import LatentMapper
 from custom.networks.skip_adapters import SkipAdapters
 from custom.networks.trainable_encoder import TrainableEncoder

@@ -15,7 +15,7 @@ import pytest
 
 from custom.benchmark import __main__ as command
 from custom.benchmark import runs
-from custom.data.phantom import write_phantom_dataset
+from custom.phantoms.dataset import write_phantom_dataset
 
 ROOT = Path(__file__).parents[2]
 PROTOCOL = {

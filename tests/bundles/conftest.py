@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from monai.bundle import ConfigWorkflow
 
-from custom.data.phantom import write_phantom_dataset
+from custom.phantoms.dataset import write_phantom_dataset
 from tests.conftest import KL
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ import json
 import torch
 from diffusers import AutoencoderKL
 
-from custom.networks import load_first_stage
+from custom.first_stage import load_first_stage
 from tests.bundles.conftest import make_workflow, train
 
 SMALL = {

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from custom.checkpoints import load_model
 from custom.export import export_bundle
+from custom.networks import load_model
 from tests.bundles.conftest import CONFIGS, TINY
 
 NAME = CONFIGS.parent.name

@@ -11,9 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from custom.checkpoints import load_checkpoint, load_model
+from custom.checkpoints import load_checkpoint
 from custom.errors import find_input_error
 from custom.handlers import StageCheckpoint
+from custom.networks import load_model
 from tests.bundles.conftest import CONFIGS, make_workflow, train
 from tests.bundles.test_inference import predict
 from tests.bundles.test_resume import assert_equal

@@ -4,7 +4,7 @@ import json
 
 import torch
 
-from custom.networks import load_first_stage
+from custom.first_stage import load_first_stage
 from tests.bundles.conftest import CONFIGS, make_workflow
 
 SMALL = {

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from custom.checkpoints import load_checkpoint
-from custom.data.phantom import write_phantom_dataset
 from custom.errors import find_input_error
+from custom.phantoms.dataset import write_phantom_dataset
 from tests.bundles.conftest import ROOT, train
 from tests.conftest import KL
 

@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
-from custom.checkpoints import load_model
 from custom.errors import InputError, find_input_error
+from custom.networks import load_model
 from tests.bundles.conftest import CONFIGS, TINY, make_workflow, train
 
 

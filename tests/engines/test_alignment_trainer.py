@@ -10,9 +10,8 @@ from torch.nn.functional import mse_loss
 
 from custom.engines import AlignmentEvaluator, AlignmentTrainer
 from custom.engines.alignment_trainer import alignment_losses
-from custom.labels import IGNORED_LABEL
+from custom.labels import IGNORED_LABEL, LabelCodec
 from custom.losses import ConsistencyWeight
-from custom.networks import LabelCodec
 
 CPU = torch.device("cpu")
 

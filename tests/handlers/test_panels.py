@@ -9,7 +9,7 @@ from monai.engines import SupervisedEvaluator
 from monai.handlers import ValidationHandler
 from PIL import Image
 
-from custom.data.pictures import case_panel, sheet
+from custom.drawing.pictures import case_panel, sheet
 from custom.handlers import panels
 from custom.handlers.panels import PanelSaver
 

@@ -10,13 +10,13 @@ from monai.bundle import ConfigParser
 from monai.transforms import Compose
 
 from custom.checkpoints import load_checkpoint
-from custom.data.phantom import write_phantom_dataset
 from custom.errors import InputError
 from custom.labels import IGNORED_LABEL
 from custom.losses import ConsistencyWeight
 from custom.methods import DiffRect
 from custom.methods.trainer import Batch
 from custom.networks import DiffRectNetworks, LabelRectifier, UNet
+from custom.phantoms.dataset import write_phantom_dataset
 from tests.bundles.conftest import CONFIGS, train
 from tests.methods.conftest import learn, make_batch, make_trainer, make_unet, moved, run
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from custom.data.phantom import write_phantom_dataset
+from custom.phantoms.dataset import write_phantom_dataset
 
 SERVER = "monailabel.interfaces.utils.app"
 

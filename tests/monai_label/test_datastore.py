@@ -15,11 +15,10 @@ pytest.importorskip(
 
 from fastapi import HTTPException
 
-from custom.checkpoints import save_model
 from custom.errors import InputError
 from custom.monai_label.__main__ import add_bundle
 from custom.monai_label.datastore import CheckedDatastore
-from custom.networks import SemiGDA
+from custom.networks import SemiGDA, save_model
 from tests.monai_label.clients import BUNDLE, SETTINGS
 
 

@@ -17,8 +17,6 @@ pytest.importorskip(
 import requests
 from monailabel.client import MONAILabelClient
 
-from custom.benchmarks.label_server import LabelServer
-from custom.checkpoints import save_model
 from custom.monai_label.__main__ import add_bundle
 from custom.monai_label.allowed import (
     ActiveLearningOptions,
@@ -28,7 +26,8 @@ from custom.monai_label.allowed import (
     TrainOptions,
     WSIOptions,
 )
-from custom.networks import SemiGDA
+from custom.networks import SemiGDA, save_model
+from scripts.label_server import LabelServer
 from tests.monai_label.clients import BUNDLE, NAME, ODD, SETTINGS, fill
 
 OTHER_KEYS = (

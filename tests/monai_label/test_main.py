@@ -6,10 +6,10 @@ import json
 import pytest
 import torch
 
-from custom.checkpoints import load_model, model_details, save_model
 from custom.errors import InputError
 from custom.monai_label import is_trained
 from custom.monai_label.__main__ import main
+from custom.networks import load_model, model_details, save_model
 from tests.bundles.conftest import ROOT
 from tests.conftest import KL
 

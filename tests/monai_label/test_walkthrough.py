@@ -14,11 +14,10 @@ pytest.importorskip(
     "monailabel", reason="MONAI Label is not installed in this environment; .ci/run tests it in its own"
 )
 
-from custom.benchmarks.label_server import LabelServer
-from custom.benchmarks.monai_label_walkthrough import ARMS, Walkthrough, draw_results, format_results
-from custom.checkpoints import save_model
 from custom.export import export_bundle
-from custom.networks import SemiGDA
+from custom.networks import SemiGDA, save_model
+from scripts.label_server import LabelServer
+from scripts.monai_label_walkthrough import ARMS, Walkthrough, draw_results, format_results
 from tests.monai_label.clients import BUNDLE, NAME, ODD, SETTINGS, Client, fill
 
 

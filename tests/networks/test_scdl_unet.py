@@ -5,8 +5,7 @@ import copy
 import pytest
 import torch
 
-from custom.checkpoints import load_model, save_model
-from custom.networks import SCDLUNet, UNet
+from custom.networks import SCDLUNet, UNet, load_model, save_model
 
 WIDTHS = (4, 6, 8, 10, 12)
 BOTH = ("bilinear", "transposed")

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from custom.errors import InputError
+from custom.first_stage import model as first_stage_module
 from custom.networks import SemiGDA
-from custom.networks import first_stage as first_stage_module
 
 KINDS = ("kl", "tiny", "taef2")
 

@@ -7,14 +7,14 @@ from torch import zeros
 from torch.nn import Parameter
 from torch.optim import SGD
 
-from custom.data.phantom import MODALITIES
 from custom.errors import InputError
+from custom.labels import LabelCodec
 from custom.losses import ConsistencyWeight
-from custom.networks import LabelCodec
 from custom.networks.latent_diffusion import LatentDiffusion
 from custom.networks.skip_adapters import SkipAdapters
 from custom.optimizers import PolynomialRestarts
 from custom.options import TrainingOptions, check_values
+from custom.phantoms.dataset import MODALITIES
 from tests.bundles.conftest import ROOT
 from tests.options.conftest import CLASSES, CONFIGS
 from tests.options.samples import samples, words_of

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from custom.data import check_dataset, find_bit_depth, load_datalist, read_ignore_value, read_num_classes
-from custom.data.prepare import PrepareOptions, prepare_dataset
 from custom.errors import InputError
 from custom.labels import IGNORED_LABEL
 from custom.pixels import read_class_indices, read_image
+from custom.prepare import PrepareOptions, prepare_dataset
 from custom.transforms import LoadImageAndLabeld
 from tests.pixels import encoders
 

@@ -1,0 +1,1 @@
+"""Pictures for people: outlines, palettes, panels and contact sheets."""

@@ -1,0 +1,73 @@
+"""ACR: labels to images the autoencoder understands, and images back to labels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from custom.errors import InputError
+from custom.labels.ignored import clear_ignored
+
+__all__ = ["LabelCodec"]
+
+
+class LabelCodec:
+    """Class indices 0..K-1 as equally spaced grey levels, and the way back as one soft ordinal value a pixel.
+
+    Forward: G' = 2 G / (K - 1) - 1, repeated to three channels. The paper's Eq. 11 divides by K, which leaves the top
+    of the range unused; the released training code omits the map to [-1, 1]. Reverse (release): mean over RGB,
+    p = clamp((y + 1) / 2, 0, 1) * (K - 1). With K > 2 one ordinal value is kept and memberships are triangular; an
+    edge between classes 0 and 2 therefore passes through class 1.
+
+    Args:
+        num_classes: K, with the background.
+        divisor: "K-1" (default) or "K" (paper).
+        value_range: "signed" for [-1, 1] (default) or "unsigned" for [0, 1] (what the release trains stage 1 with).
+
+    Raises:
+        InputError: an argument is out of range.
+    """
+
+    def __init__(self, num_classes: int = 2, divisor: str = "K-1", value_range: str = "signed") -> None:
+        if num_classes < 2:
+            raise InputError(f"num_classes is {num_classes}: it counts the background, so it must be at least 2")
+        if divisor not in ("K-1", "K"):
+            raise InputError(f"label_codec divisor {divisor!r}: choose 'K-1' or 'K'")
+        if value_range not in ("signed", "unsigned"):
+            raise InputError(f"label_codec value_range {value_range!r}: choose 'signed' or 'unsigned'")
+        self.num_classes = num_classes
+        self.top = num_classes if divisor == "K" else num_classes - 1
+        self.signed = value_range == "signed"
+
+    def encode(self, labels: Tensor) -> Tensor:
+        """Class indices [B, 1, H, W] -> images [B, 3, H, W] in [-1, 1] (or [0, 1] if unsigned).
+
+        Ignored pixels look like background: what compares with such an image must leave them out.
+        """
+        labels = clear_ignored(labels, labels)
+        grey = labels.to(torch.get_default_dtype() if not labels.is_floating_point() else labels.dtype) / self.top
+        if self.signed:
+            grey = 2 * grey - 1
+        return grey.expand(-1, 3, -1, -1)
+
+    def decode(self, images: Tensor) -> Tensor:
+        """Decoder output [B, 3, H, W], unbounded -> soft ordinal labels [B, 1, H, W] in [0, K - 1].
+
+        A hard clamp: outside [-1, 1] the gradient is zero, as in the released code. [-1, 1] is assumed for both value
+        ranges, since the release does so.
+        """
+        grey = images.mean(dim=1, keepdim=True)
+        return (((grey + 1) / 2).clamp(0, 1) * self.top).clamp(max=self.num_classes - 1)
+
+    def memberships(self, soft_labels: Tensor) -> Tensor:
+        """Soft ordinal labels [B, 1, H, W] -> memberships [B, K, H, W] that sum to one; (1 - p, p) for K = 2."""
+        if self.num_classes == 2:
+            return torch.cat([1 - soft_labels, soft_labels], dim=1)
+        classes = torch.arange(self.num_classes, device=soft_labels.device, dtype=soft_labels.dtype)
+        return functional.relu(1 - (soft_labels - classes.view(1, -1, 1, 1)).abs())
+
+    @staticmethod
+    def harden(soft_labels: Tensor) -> Tensor:
+        """Soft ordinal labels -> the nearest class index, same shape and dtype; exactly between two, the lower one."""
+        return torch.ceil(soft_labels - 0.5).clamp(min=0)

@@ -1,0 +1,1 @@
+"""Synthetic data sets of four kinds of images, for tests and the quickstart."""

@@ -1,0 +1,1 @@
+"""Near-duplicate images: found, shown, and kept on one side of a split."""

@@ -1,0 +1,77 @@
+"""Find folders whatever their case and spaces, and say what is there when nothing fits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from custom.data.image_files import list_files, walk
+from custom.errors import InputError
+from custom.files import is_system_file, name_key
+from custom.prepare.records import OpenedSource
+
+__all__ = ["PairOfFolders", "files_in", "list_files", "lone_folders", "nothing_found", "pairs_of_folders"]
+
+
+@dataclass(frozen=True)
+class PairOfFolders:
+    """A folder of images and the folder of their masks beside it."""
+
+    images: Path
+    masks: Path
+
+    @property
+    def parent(self) -> Path:
+        """The folder both lie in."""
+        return self.images.parent
+
+
+def pairs_of_folders(folder: Path, image_names: Sequence[str], mask_names: Sequence[str]) -> list[PairOfFolders]:
+    """Every folder of images, by any of the names in any case, which has a folder of masks beside it."""
+    pairs = []
+    for place, names, _ in walk(folder):
+        images = _first_of(image_names, names)
+        masks = _first_of(mask_names, names)
+        if images is not None and masks is not None:
+            pairs.append(PairOfFolders(Path(place, images), Path(place, masks)))
+    return sorted(pairs, key=lambda pair: pair.images)
+
+
+def lone_folders(folder: Path, names: Sequence[str], taken: Iterable[Path]) -> list[Path]:
+    """Folders by any of the names in any case, neither among nor below nor above those that are `taken`."""
+    keys, taken = set(map(name_key, names)), set(taken)
+    above = {parent for path in taken for parent in path.parents}
+    lone = []
+    for place, folders, _ in walk(folder):
+        for path in (Path(place, name) for name in folders if name_key(name) in keys):
+            if path not in above and taken.isdisjoint((path, *path.parents)):
+                taken.add(path)
+                lone.append(path)
+    return lone
+
+
+def files_in(folder: Path) -> list[Path]:
+    """All files below `folder` of whatever kind, by path; system files are left out."""
+    return list_files(folder, suffixes=("",))
+
+
+def nothing_found(sources: Sequence[OpenedSource], dataset: str, layout: str) -> InputError:
+    """An error which says what was looked for and what is there instead."""
+    there = "; ".join(f"{source.given} holds {_described(source.folder)}" for source in sources)
+    return InputError(f"not the data set {dataset}: looked for {layout}; {there}. Give the right --source or data set")
+
+
+def _first_of(wanted: Sequence[str], names: Sequence[str]) -> str | None:
+    by_key = {name_key(name): name for name in reversed(names)}
+    return next((by_key[name_key(name)] for name in wanted if name_key(name) in by_key), None)
+
+
+def _described(folder: Path) -> str:
+    """The first entries of `folder` and how many files of which kind lie below it."""
+    entries = sorted(entry.name for entry in folder.iterdir() if not is_system_file(entry)) if folder.is_dir() else []
+    kinds = Counter(path.suffix.strip().lower() or "no suffix" for path in files_in(folder))
+    shown = ", ".join(entries[:5]) + (", ..." if len(entries) > 5 else "")
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4))
+    return f"{shown or 'nothing'} ({counts or 'no files'})"
