@@ -18,6 +18,7 @@ __all__ = [
     "find_input_error",
     "is_interrupt",
     "one_line",
+    "short_reason",
     "show_input_errors_in_one_line",
 ]
 
@@ -49,6 +50,11 @@ class InputError(ValueError):
 def one_line(text: str) -> str:
     """`text` with escapes for the characters that do not print, such as a line break in the name of a file."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def short_reason(error: BaseException, most: int = 160) -> str:
+    """What `error` reports, in one line of at most `most` characters; the name of its class if it reports nothing."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
 
 
 def find_input_error(error: BaseException | None) -> InputError | None:
