@@ -19,7 +19,8 @@ from typing import Any
 
 import click
 
-from custom.errors import InputError, show_input_errors_in_one_line
+from custom.error_hook import show_input_errors_in_one_line
+from custom.errors import InputError
 
 __all__ = [
     "BUNDLE",

@@ -24,7 +24,8 @@ from custom.command_line import (
     is_evaluated,
     run_command,
 )
-from custom.errors import InputError, show_input_errors_in_one_line
+from custom.error_hook import show_input_errors_in_one_line
+from custom.errors import InputError
 from custom.export import main as export
 from custom.monai_label.__main__ import main as monai_label
 from custom.phantoms.dataset import main as phantom

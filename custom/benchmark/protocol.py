@@ -12,7 +12,7 @@ from typing import Any
 
 from custom.benchmark.plan import BASE_METHOD, Plan
 from custom.command_line import did_you_mean, is_evaluated, unprintable
-from custom.errors import InputError
+from custom.errors import InputError, short_reason
 from custom.files import write_whole
 
 __all__ = [
@@ -213,7 +213,7 @@ def _read_object(path: Path, what: str) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{what} cannot be read ({error.strerror}); give a JSON file") from error
     except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
+        reason = short_reason(error)
         raise InputError(f"{what} is not JSON ({reason}); correct the file") from error
     if not isinstance(content, dict):
         raise InputError(f'{what} must be a JSON object such as {{"image_size": 64}}')

@@ -15,7 +15,8 @@ from torch import nn
 
 from custom.checkpoints import load_checkpoint
 from custom.engines.details import describe_run
-from custom.errors import InputError, advise_after_interrupt
+from custom.error_hook import advise_after_interrupt
+from custom.errors import InputError
 from custom.files import write_whole
 from custom.handlers import (
     EvaluationReport,

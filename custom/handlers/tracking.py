@@ -24,7 +24,8 @@ import torch
 from ignite.engine import Engine, Events
 from monai.utils import optional_import, path_to_uri
 
-from custom.errors import InputError, is_interrupt
+from custom.error_causes import is_interrupt
+from custom.errors import InputError
 from custom.handlers.metrics_table import MetricsTable
 from custom.handlers.tracking_database import prepare_database, sqlite_file
 

@@ -13,7 +13,8 @@ from typing import Any
 import click
 
 from custom.command_line import BUNDLE, SEED, Command, PathOrId, PathTo, Text, WholeNumber, run_command
-from custom.errors import InputError, find_input_error
+from custom.error_causes import find_input_error
+from custom.errors import InputError
 from custom.export import export_bundle
 
 __all__ = ["add_bundle", "main"]

@@ -23,7 +23,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from custom.errors import InputError, find_input_error
+from custom.error_causes import find_input_error
+from custom.errors import InputError
 from custom.monai_label.allowed import (
     ActiveLearningOptions,
     BatchOptions,

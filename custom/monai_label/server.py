@@ -20,7 +20,8 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.train.bundle import BundleTrainTask
 from pydantic import BaseModel
 
-from custom.errors import InputError, find_input_error
+from custom.error_causes import find_input_error
+from custom.errors import InputError
 from custom.monai_label.allowed import (
     BatchOptions,
     InferOptions,

@@ -12,7 +12,8 @@ from typing import Any, get_type_hints
 from monai.bundle import ConfigParser
 from pydantic import TypeAdapter, ValidationError
 
-from custom.errors import InputError, show_input_errors_in_one_line
+from custom.error_hook import show_input_errors_in_one_line
+from custom.errors import InputError
 from custom.options.command_line import (
     OWN_OPTIONS,
     CommandLine,

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from custom.checkpoints import load_checkpoint
-from custom.errors import find_input_error
+from custom.error_causes import find_input_error
 from custom.phantoms.dataset import write_phantom_dataset
 from tests.bundles.conftest import ROOT, train
 from tests.conftest import KL
