@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from custom.checks.class_shares import odd_masks
 from custom.data import DataFacts
-from custom.data.class_shares import odd_masks
 from custom.prepare.audit import Audit
 from custom.prepare.classes import ClassMap
 from custom.prepare.inspection import PROBLEMS, Inspection
