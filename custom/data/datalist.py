@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from custom.data.datalist_paths import DatalistPaths, shown
 from custom.errors import InputError
 from custom.json_files import read_json_object
 
-__all__ = ["Splits", "load_datalist", "read_datalist"]
+__all__ = ["Splits", "files_in_use", "load_datalist", "read_datalist"]
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +88,13 @@ def read_datalist(datalist: str | os.PathLike) -> dict[str, Any]:
         InputError: see `read_json_object`.
     """
     return read_json_object(datalist, "datalist")
+
+
+def files_in_use(splits: Splits, split: str) -> Iterator[dict[str, str]]:
+    """The items of `split` with only those files that training may read: never the masks of "unlabelled"."""
+    keys = ("image",) if split == "unlabelled" else ("image", "label")
+    for item in splits[split]:
+        yield {key: item[key] for key in keys if key in item}
 
 
 def _require_files(dataset_dir: Path) -> None:

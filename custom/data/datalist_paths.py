@@ -10,9 +10,9 @@ from pathlib import Path
 from reprlib import Repr
 from typing import Any
 
-from custom.data.formats import IMAGE_SUFFIXES, describe_unread
 from custom.errors import InputError
 from custom.files import name_key
+from custom.pixels.formats import IMAGE_SUFFIXES, describe_unread
 
 __all__ = ["DatalistPaths", "shown"]
 

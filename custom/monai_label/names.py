@@ -6,8 +6,8 @@ import re
 import unicodedata
 from pathlib import Path, PurePath, PureWindowsPath
 
-from custom.data.image_files import IMAGE_SUFFIXES
 from custom.errors import InputError
+from custom.pixels.formats import IMAGE_SUFFIXES
 
 __all__ = ["check_name", "check_upload", "is_plain", "same_name"]
 

@@ -23,6 +23,7 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
 from scipy.special import expit
 
 from custom.command_line import SEED, Command, Name, WholeNumber, output_folder, run_command
+from custom.data import DataFacts
 from custom.errors import InputError
 from custom.files import write_whole
 from custom.phantoms import colonoscopy, dermoscopy, histology
@@ -78,6 +79,9 @@ MODALITIES = {
     "dermoscopy": "Synthetic dermoscopy with one lesion in each picture",
     "histology": "Synthetic H&E-stained tissue with tumour regions in each picture",
 }
+
+FOREGROUND = {"ultrasound": "lesion", "colonoscopy": "polyp", "dermoscopy": "lesion", "histology": "tumour"}
+IN_SEVERAL_PIECES = ("histology",)
 
 _COUNT = WholeNumber(0, 1_000_000)
 _SPLITS = ("training", "validation", "test")
@@ -360,10 +364,14 @@ def write_phantom_dataset(
     datalist_path = folder / "datalist.json"
     draw, difficulty = _drawing(modality)
     made_with = {**counts, "image_size": image_size, "difficulty": asdict(difficulty)}
+    facts = DataFacts(
+        _dataset_name(modality),
+        ("background", FOREGROUND[modality]),
+        stated_one_connected_component=modality not in IN_SEVERAL_PIECES,
+    )
     datalist = {
-        "name": _dataset_name(modality),
+        **facts.for_datalist(),
         "description": f"{MODALITIES[modality]}; no patient data",
-        "num_classes": 2,
         "seed": seed,
         "made_with": json.loads(json.dumps(made_with)),  # as it will be read back: JSON turns tuples into lists
         **_list_items(**counts),

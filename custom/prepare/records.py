@@ -92,7 +92,9 @@ class Source:
         title: its name in words.
         layout: what is looked for, in words.
         find: finds the records, or raises an `InputError`.
-        class_names: names of the classes in the order of their indices; empty where the masks tell.
+        short_name: the data set's name in reports and tables, such as "BUSI"; "" for that of its folder or archive.
+        class_names: names of the classes in the order of their indices; empty where the masks decide.
+        one_connected_component: whether each class is one connected piece per image; None where the masks decide.
         masks: "binary" (any two grey values, thresholded at half), "indices" or "found" (classes are found).
         validation_share: default share held out for validation where nothing is published.
         test_share: likewise for the test.
@@ -103,7 +105,9 @@ class Source:
     title: str
     layout: str
     find: Callable[[Request], Found]
+    short_name: str = ""
     class_names: tuple[str, ...] = ()
+    one_connected_component: bool | None = None
     masks: str = "binary"
     validation_share: float = 0.1
     test_share: float = 0.2

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from custom.data.class_shares import odd_masks
+from custom.checks.class_shares import odd_masks
+from custom.data import DataFacts
 from custom.prepare.audit import Audit
 from custom.prepare.classes import ClassMap
 from custom.prepare.inspection import PROBLEMS, Inspection
@@ -33,7 +34,7 @@ class Report:
         found: what was found.
         inspection: what was wrong with it.
         class_map: meaning of the masks.
-        class_names: names of the classes.
+        facts: the facts about the data set, as the datalist states them.
         written: the prepared images.
         splits: split of each.
         subsets: labelled subsets.
@@ -48,7 +49,7 @@ class Report:
     found: Found
     inspection: Inspection
     class_map: ClassMap
-    class_names: Sequence[str]
+    facts: DataFacts
     written: Sequence[Written]
     splits: Sequence[str]
     subsets: dict[str, list[str]]
@@ -69,7 +70,7 @@ class Report:
         values, pixels = self._values(), self._pixels()
         shares = np.mean([mask / max(1, mask.sum()) for mask in pixels], axis=0)
         lines = [
-            f"class {index} ({self.class_names[index]}): {shares[index]:.2%} of the pixels, in "
+            f"class {index} ({self.facts.class_names[index]}): {shares[index]:.2%} of the pixels, in "
             f"{sum(int(mask[index] > 0) for mask in pixels)} of {len(pixels)} masks; in the source {values[index]}"
             for index in range(self.class_map.num_classes)
         ]
@@ -143,14 +144,16 @@ class Report:
         rows = [
             [
                 index,
-                self.class_names[index],
+                self.facts.class_names[index],
                 values[index],
                 f"{shares[index]:.2%}",
                 sum(int(mask[index] > 0) for mask in pixels),
             ]
             for index in range(self.class_map.num_classes)
         ]
-        return _table(["index", "class", "value in the source's masks", "mean share of pixels", "masks with it"], rows)
+        heads = ["index", "class", "value in the source's masks", "mean share of pixels", "masks with it"]
+        pieces = "is one connected piece" if self.facts.one_connected_component else "may be several pieces"
+        return f"{_table(heads, rows)}\n\nEach class {pieces} per image."
 
     def _subset_table(self) -> str:
         rows = [[f"`{name}`", len(images)] for name, images in self.subsets.items()]

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_dilation, label
 
+from custom.data import read_facts
 from custom.errors import InputError
 from custom.phantoms import dataset as phantom
-from custom.phantoms.dataset import DIFFICULTY, draw_ultrasound_phantom, main, write_phantom_dataset
+from custom.phantoms.dataset import DIFFICULTY, MODALITIES, draw_ultrasound_phantom, main, write_phantom_dataset
 
 FEW = {"labelled": 2, "unlabelled": 3, "validation": 1, "test": 2, "image_size": 32}
 
@@ -255,3 +256,11 @@ def test_command_line_passes_its_options_on(tmp_path, capsys):
     assert (len(datalist["training"]), len(datalist["validation"]), len(datalist["test"])) == (1, 0, 1)
     assert datalist["seed"] == 7
     assert read(tmp_path / "images/0001.png").shape == (40, 40)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_the_datalist_states_the_facts_of_its_modality(tmp_path, modality):
+    facts = read_facts(write_phantom_dataset(tmp_path, **FEW, modality=modality))
+    assert facts.name == f"{modality.capitalize()} phantoms"
+    assert (facts.num_classes, facts.class_names[0]) == (2, "background")
+    assert facts.stated_one_connected_component is (modality != "histology")  # tumour lies in many places

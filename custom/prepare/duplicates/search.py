@@ -42,12 +42,13 @@ from tqdm import tqdm
 
 from custom.command_line import Command, PathTo, output_folder, run_command
 from custom.data.datalist import load_datalist
-from custom.data.image_files import IMAGE_SUFFIXES, list_files
 from custom.errors import InputError
 from custom.files import file_digest, write_whole
 from custom.pixels import read_image
+from custom.pixels.formats import IMAGE_SUFFIXES
 from custom.prepare.duplicates.matching import Match, Views, find_matches, prepare_views
 from custom.prepare.duplicates.picture import draw_contact_sheet
+from custom.prepare.listing import list_files
 
 __all__ = ["NearDuplicate", "draw_contact_sheet", "duplicate_groups", "find_near_duplicates", "main", "write_tables"]
 

@@ -133,6 +133,7 @@ ACDC = Source(
     title="ACDC, cardiac MRI",
     layout="volumes such as patient001_frame01.nii.gz with patient001_frame01_gt.nii.gz",
     find=find_acdc,
+    short_name="ACDC",
     class_names=("background", "right ventricle", "myocardium", "left ventricle"),
     masks="indices",
 )

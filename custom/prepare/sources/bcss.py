@@ -132,7 +132,9 @@ BCSS = Source(
     title="BCSS, breast cancer histology, tumour against the rest",
     layout='the folders "rgbs_colorNormalized" (or "images") and "masks", files as TCGA-A1-A0SK-DX1_xmin...png',
     find=find_bcss,
+    short_name="BCSS",
     class_names=("background", "tumour"),
+    one_connected_component=False,
     masks="indices",
     release=Release(2721, {"5%": 136, "10%": 272, "30%": 816}),
 )

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from custom.data.formats import IMAGE_SUFFIXES, describe_unread, unread_format
 from custom.errors import InputError
+from custom.pixels.formats import IMAGE_SUFFIXES, describe_unread, unread_format
 from custom.prepare.listing import files_in, list_files, lone_folders, nothing_found, pairs_of_folders
 from custom.prepare.pairing import READ_NAMES, Pairing, are_samples, pair_by_name
 from custom.prepare.records import Found, OpenedSource, Record, Request, Source

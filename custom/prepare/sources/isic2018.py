@@ -58,7 +58,9 @@ ISIC2018 = Source(
     title="ISIC-2018 task 1, dermoscopy",
     layout="images such as ISIC_0000000.jpg and masks such as ISIC_0000000_segmentation.png (a --source for each zip)",
     find=find_isic2018,
+    short_name="ISIC-2018",
     class_names=("background", "lesion"),
+    one_connected_component=True,
     validation_share=0.2,
     release=Release(2075, {"10%": 207, "30%": 622}),
 )

@@ -113,6 +113,8 @@ POLYP = Source(
     title="polyps after PraNet: Kvasir-SEG and CVC-ClinicDB, tests on up to five sets",
     layout="TrainDataset and TestDataset of PraNet, or folders of Kvasir-SEG and CVC-ClinicDB which bear their names",
     find=find_polyp,
+    short_name="PraNet polyps",
     class_names=("background", "polyp"),
+    one_connected_component=True,
     release=Release(1450, {"10%": 145, "20%": 290, "30%": 435}),
 )

@@ -111,8 +111,10 @@ SINGLE_SETS = tuple(
         name=command_name,
         title=f"{POLYP_SETS[number].name}, colonoscopy",
         layout=_layout(POLYP_SETS[number]),
+        short_name=POLYP_SETS[number].name,
         find=partial(_find_single, polyp_set=POLYP_SETS[number], dataset=command_name),
         class_names=("background", "polyp"),
+        one_connected_component=True,
     )
     for command_name, number in _COMMAND_NAMES.items()
 )

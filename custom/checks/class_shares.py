@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from custom.data.facts import classes_by_number
+
 __all__ = ["describe_shares", "log_classes", "odd_masks"]
 
 logger = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ def log_classes(split: str, pixels: Sequence[NDArray[np.integer]], warn: bool) -
     """
     if not pixels:
         return
-    names = [_name(index, len(pixels[0])) for index in range(len(pixels[0]))]
+    names = classes_by_number(len(pixels[0]))
     odd = "".join(f"; {len(places)} {kind}" for kind, places in odd_masks(pixels).items() if places)
     logger.info("%s: %d masks: %s of the pixels%s", split, len(pixels), describe_shares(pixels, names), odd)
     if not warn:
@@ -57,9 +59,3 @@ def log_classes(split: str, pixels: Sequence[NDArray[np.integer]], warn: bool) -
         )
     elif absent:
         logger.warning("no labelled mask holds %s: it cannot be learnt; label images that show it", ", ".join(absent))
-
-
-def _name(index: int, num_classes: int) -> str:
-    if index == 0:
-        return "background"
-    return "foreground" if num_classes == 2 else f"class {index}"

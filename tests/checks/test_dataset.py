@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from custom.data import check_dataset, check_images, data_fingerprint
+from custom.checks import check_dataset, check_images
 from custom.errors import InputError
 
 WIDTH, HEIGHT = 12, 10
@@ -261,43 +261,3 @@ class TestCheckImages:
                 file.write(b"garbage")
         with pytest.raises(InputError, match=r"u0\.png cannot be read as an image.*\(and 1 more\)"):
             check_images(splits["labelled"] + splits["unlabelled"])
-
-
-class TestDataFingerprint:
-    def test_is_sixteen_hexadecimal_digits(self, splits):
-        fingerprint = data_fingerprint(splits)
-        assert len(fingerprint) == 16
-        int(fingerprint, 16)
-
-    def test_does_not_depend_on_order_or_place(self, splits, tmp_path):
-        before = data_fingerprint(splits)
-        moved = {
-            split: [
-                {key: path.replace(str(tmp_path), f"{tmp_path}/copy") for key, path in item.items()} for item in items
-            ]
-            for split, items in reversed(splits.items())
-        }
-        moved["labelled"].reverse()
-        for folder in ("images", "masks"):
-            shutil.copytree(tmp_path / folder, tmp_path / "copy" / folder)
-        assert data_fingerprint(moved) == before
-
-    def test_changes_with_the_content_of_a_mask_in_use(self, splits):
-        before = data_fingerprint(splits)
-        save(splits["labelled"][0]["label"], "L", (WIDTH, HEIGHT))
-        assert data_fingerprint(splits) != before
-
-    def test_changes_with_the_images_in_use(self, splits):
-        before = data_fingerprint(splits)
-        del splits["unlabelled"][1]
-        assert data_fingerprint(splits) != before
-
-    def test_changes_when_images_change_their_role(self, splits):
-        before = data_fingerprint(splits)
-        splits["validation"], splits["test"] = splits["test"], splits["validation"]
-        assert data_fingerprint(splits) != before
-
-    def test_does_not_depend_on_masks_which_are_not_in_use(self, splits, tmp_path):
-        before = data_fingerprint(splits)
-        (tmp_path / "masks" / "u0.png").write_bytes(b"garbage")
-        assert data_fingerprint(splits) == before

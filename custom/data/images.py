@@ -1,18 +1,18 @@
-"""Find images: those to predict, and all files below a folder."""
+"""The images to predict: one, or those of a folder."""
 
 from __future__ import annotations
 
 import logging
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
-from custom.data.formats import IMAGE_SUFFIXES, describe_unread, has_suffix
 from custom.errors import InputError
 from custom.files import is_system_file, require_regular_file
+from custom.pixels.formats import IMAGE_SUFFIXES, describe_unread, has_suffix
 
-__all__ = ["IMAGE_SUFFIXES", "list_files", "list_images", "walk"]
+__all__ = ["list_images"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,43 +52,11 @@ def list_images(source: str | os.PathLike) -> list[dict[str, str]]:
     return [{"image": str(path.absolute())} for path in images]
 
 
-def list_files(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> list[Path]:
-    """All files below `folder` with one of the suffixes, in any case, by path; system files are left out.
-
-    Raises:
-        InputError: a folder cannot be read.
-    """
-    files = (Path(place, name) for place, _, names in walk(folder) for name in names)
-    return sorted(path for path in files if has_suffix(path, suffixes))
-
-
-def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """`os.walk` in order, without hidden and system entries; links are followed, each folder once and never upwards.
-
-    Raises:
-        InputError: a folder cannot be read.
-    """
-    root = os.path.realpath(folder)
-    seen = {str(parent) for parent in Path(root).parents}
-    for place, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
-        real = os.path.realpath(place)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not is_system_file(name))
-        yield place, folders, sorted(name for name in files if not is_system_file(name))
-
-
 def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if not is_system_file(path))
     except OSError as error:
-        _refuse(error)
-
-
-def _refuse(error: OSError) -> None:
-    raise InputError(f"{error.filename} cannot be read ({error.strerror}); check its permissions") from error
+        raise InputError(f"{error.filename} cannot be read ({error.strerror}); check its permissions") from error
 
 
 def _instead(folder: Path) -> str:

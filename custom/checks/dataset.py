@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from custom.data.class_shares import log_classes
-from custom.data.datalist import Splits
-from custom.data.leaks import copies, shared_images, shared_masks
+from custom.checks.class_shares import log_classes
+from custom.checks.leaks import copies, shared_images, shared_masks
+from custom.data.datalist import Splits, files_in_use
 from custom.errors import InputError
-from custom.files import file_digest
 from custom.labels import IGNORED_LABEL
 from custom.pixels.images import MOST_BIT_DEPTH, read_image
 from custom.pixels.masks import class_indices, read_mask
 from custom.pixels.naming import naming
 from custom.pixels.palettes import Colour, disagreement
 
-__all__ = ["check_dataset", "check_images", "data_fingerprint"]
+__all__ = ["check_dataset", "check_images"]
 
 
 def check_dataset(
@@ -54,7 +50,7 @@ def check_dataset(
             which differs from its image in size, or holds values which are no classes. Its message names the first and
             counts the others.
     """
-    items = [(split, item) for split in splits for item in _used(splits, split)]
+    items = [(split, item) for split in splits for item in files_in_use(splits, split)]
     look = partial(_look_at, num_classes=num_classes, ignore_value=ignore_value, bit_depth=bit_depth)
     with ThreadPoolExecutor(workers) as pool:
         found = pool.map(look, [item for _, item in items])
@@ -85,29 +81,6 @@ def check_images(items: Sequence[Mapping[str, str]], bit_depth: int | None = MOS
         found = pool.map(look, [{"image": item["image"]} for item in items])
         bar = tqdm(found, "checking images", len(items), unit="image", disable=None)
         _raise_first([seen.problem for seen in bar if seen.problem])
-
-
-def data_fingerprint(splits: Splits) -> str:
-    """16 hexadecimal digits which change with the names, roles or contents of the files in use, and only with these.
-
-    Names count relative to the folder which all files share: moving the data as a whole changes nothing.
-    """
-    files = [(split, key, path) for split in splits for item in _used(splits, split) for key, path in item.items()]
-    folder = os.path.commonpath([os.path.dirname(path) for _, _, path in files])
-    with ThreadPoolExecutor() as pool:
-        digests = pool.map(file_digest, [path for _, _, path in files])
-        lines = [
-            f"{split} {key} {Path(path).relative_to(folder).as_posix()} {digest}\n"
-            for (split, key, path), digest in zip(files, digests, strict=True)
-        ]
-    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()[:16]
-
-
-def _used(splits: Splits, split: str) -> Iterator[dict[str, str]]:
-    """The items of `split`, with only those files which training may read."""
-    keys = ("image",) if split == "unlabelled" else ("image", "label")
-    for item in splits[split]:
-        yield {key: item[key] for key in keys if key in item}
 
 
 @dataclass(frozen=True)

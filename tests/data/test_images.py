@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from custom.data import list_images
-from custom.data.image_files import list_files
 from custom.errors import InputError
+from custom.prepare.listing import list_files
 
 
 def touch(folder, *names):
