@@ -24,8 +24,8 @@ from custom.handlers import (
     StageCheckpoint,
     TrackingHandler,
     attach_progress,
-    format_summary,
 )
+from custom.metrics import format_summary
 from custom.networks import load_trained_weights, save_model
 from custom.processes import on_first_process
 from custom.runs.folders import keep

@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "branch_metrics": ["branch_metrics", "hard_one_hot"],
-        "evaluation_report": ["EvaluationReport", "format_summary", "format_table"],
+        "evaluation_report": ["EvaluationReport"],
         "gradient_averaging": ["GradientAveraging"],
         "panels": ["PanelSaver"],
         "prediction_table": ["PredictionTable"],
