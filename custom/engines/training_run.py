@@ -19,7 +19,6 @@ from custom.errors import InputError, advise_after_interrupt
 from custom.files import write_whole
 from custom.handlers import (
     EvaluationReport,
-    ExperimentTracker,
     PanelSaver,
     StageCheckpoint,
     TrackingHandler,
@@ -30,6 +29,7 @@ from custom.networks import load_trained_weights, save_model
 from custom.processes import on_first_process
 from custom.runs.folders import keep
 from custom.runs.lock import unlock_folder
+from custom.tracking import ExperimentTracker
 
 __all__ = ["Stage", "TrainingRun"]
 

@@ -14,6 +14,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "prediction_table": ["PredictionTable"],
         "progress": ["attach_progress"],
         "stage_checkpoint": ["StageCheckpoint"],
-        "tracking": ["ExperimentTracker", "TrackingHandler"],
+        "tracking": ["TrackingHandler"],
     },
 )
