@@ -6,7 +6,6 @@ written with hyphens or underscores. This module imports neither torch nor MONAI
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -21,6 +20,7 @@ import click
 
 from custom.error_hook import show_input_errors_in_one_line
 from custom.errors import InputError
+from custom.wording import did_you_mean, nearest_name, shown
 
 __all__ = [
     "BUNDLE",
@@ -34,7 +34,6 @@ __all__ = [
     "Text",
     "Values",
     "WholeNumber",
-    "did_you_mean",
     "is_evaluated",
     "output_folder",
     "run_command",
@@ -68,12 +67,6 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None, 
         raise SystemExit(error.exit_code) from None
     except click.ClickException as error:
         raise InputError(_one_line(error)) from None
-
-
-def did_you_mean(text: str, known: Iterable[str]) -> str:
-    """`; did you mean 'NAME'?` with the nearest of the known names, or nothing where none is near."""
-    close = difflib.get_close_matches(text.lower(), list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def is_evaluated(value: Any) -> bool:
@@ -249,7 +242,7 @@ class PathTo(Text):
         text = str(value)
         self._check_characters(text, param, ctx)
         path = _expanded(self, text, param, ctx)
-        text = text if len(text) <= 200 else f"{text[:60]}..."
+        text = shown(text, 200)
         try:
             mode = os.stat(path).st_mode
         except (FileNotFoundError, NotADirectoryError):
@@ -317,5 +310,5 @@ def _nearest_option(name: str, context: click.Context | None) -> str:
         return "options begin with two hyphens, see --help"
     params = context.command.get_params(context) if context else []
     spelled = {_normalised(spelling): spelling for param in params for spelling in param.opts if spelling != "-h"}
-    close = difflib.get_close_matches(_normalised(name), list(spelled), n=1, cutoff=0.5)
-    return f"did you mean {spelled[close[0]]}?" if close else "see --help"
+    nearest = nearest_name(_normalised(name), spelled)
+    return f"did you mean {spelled[nearest]}?" if nearest else "see --help"

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from custom.benchmark.plan import BASE_METHOD, Plan
-from custom.command_line import did_you_mean, is_evaluated, unprintable
+from custom.command_line import is_evaluated, unprintable
 from custom.errors import InputError, short_reason
 from custom.files import write_whole
+from custom.wording import did_you_mean
 
 __all__ = [
     "DEFAULT_PROTOCOL",
