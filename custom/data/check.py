@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from custom.data.class_shares import log_classes
-from custom.data.leaks import Splits, copies, shared_images, shared_masks
+from custom.data.datalist import Splits
+from custom.data.leaks import copies, shared_images, shared_masks
 from custom.errors import InputError
 from custom.files import file_digest
 from custom.labels import IGNORED_LABEL

@@ -17,7 +17,7 @@ from tests.conftest import KL
 
 KILLED = """
 import json, os, signal, sys
-from custom.engines import AlignmentTrainer, SegmentationTrainer
+from custom.engines import SemiGDAAlignment, SemiGDASegmentation
 from custom.handlers import stage_checkpoint
 from tests.bundles.conftest import train
 
@@ -35,7 +35,7 @@ if where == "saving":
         save(content, file)
     torch.save = dying_save
 else:
-    trainer = {"alignment": AlignmentTrainer, "segmentation": SegmentationTrainer}[where]
+    trainer = {"alignment": SemiGDAAlignment, "segmentation": SemiGDASegmentation}[where]
     step = trainer._iteration
     def dying_step(self, engine, batch):
         if engine.state.iteration == iteration:
