@@ -44,7 +44,7 @@ WITHOUT_INFLUENCE = ("mlflow", "num_workers", "checkpoint_interval", "panel_inte
 ABOUT_THE_DATA = ("largest_component", "num_classes")
 # The benchmark itself says these, run by run.
 RESERVED = {
-    "dataset_dir": "--dataset_dir",
+    "dataset_dir": "--dataset-dir",
     "datalist": "--datalist",
     "labelled": "--labels",
     "seed": "--seeds",
@@ -103,6 +103,7 @@ def parse_overrides(arguments: Sequence[str], base: Mapping[str, Any] | None = N
             if not rest or rest[0].startswith("--"):
                 raise InputError(f"{token} has no value; write {token} VALUE")
             text = rest.pop(0)
+        key = key.replace("-", "_")
         overrides[key] = _as_value(key, text, stays_text=_is_text(_value_at(base or {}, key)))
     return overrides
 
