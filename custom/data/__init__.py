@@ -7,10 +7,10 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "bit_depth": ["find_bit_depth", "model_bit_depth"],
         "check": ["check_dataset", "check_images", "data_fingerprint"],
-        "datalist": ["load_datalist", "read_bit_depth", "read_datalist", "read_ignore_value", "read_num_classes"],
+        "datalist": ["load_datalist", "read_datalist"],
         "evaluation_sampler": ["evaluation_sampler"],
+        "facts": ["DataFacts", "model_bit_depth", "read_facts"],
         "image_files": ["list_images"],
         "paired_loader": ["PairedLoader"],
     },

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from custom.data.datalist import Splits
 from custom.files import file_digest
 
-__all__ = ["Splits", "copies", "shared_images", "shared_masks"]
-
-Splits = Mapping[str, Sequence[Mapping[str, str]]]
-"""Items by split, as `load_datalist` returns them."""
+__all__ = ["copies", "shared_images", "shared_masks"]
 
 
 def shared_images(splits: Splits) -> Iterator[str]:

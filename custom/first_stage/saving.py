@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL
 from safetensors import SafetensorError
 from torch import Tensor
 
-from custom.errors import InputError
+from custom.errors import InputError, short_reason
 
 __all__ = ["save_first_stage"]
 
@@ -44,5 +44,5 @@ def save_first_stage(
         Path(folder).mkdir(parents=True, exist_ok=True)  # diffusers only logs that a file is in the way
         stored.save_pretrained(folder)
     except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = getattr(error, "strerror", None) or short_reason(error)
         raise InputError(f"cannot write the first stage to {folder}: {reason}") from error

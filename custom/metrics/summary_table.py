@@ -42,7 +42,7 @@ def format_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     Example:
         >>> interval = {"mean": 0.5, "low": 0.25, "high": 0.75}
         >>> distance = {"mean": 4.0, "low": 3.0, "high": 5.0}
-        >>> print(format_table({"SemiGDA": {"dice": interval, "iou": interval, "hd95": distance}}))
+        >>> print(format_table({"SemiGDA": {"dice": interval, "iou": interval, "hd95": distance}}))  # doctest: +NORMALIZE_WHITESPACE
         method   Dice %                IoU %                 HD95 px
         ----------------------------------------------------------------------
         SemiGDA  50.00 [25.00, 75.00]  50.00 [25.00, 75.00]  4.00 [3.00, 5.00]

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
-from custom.errors import is_interrupt
+from custom.error_causes import is_interrupt
 
 __all__ = ["ClosingGuard"]
 

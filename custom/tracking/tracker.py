@@ -18,7 +18,7 @@ from typing import Any
 
 import ignite.distributed as idist
 
-from custom.errors import is_interrupt
+from custom.error_causes import is_interrupt
 from custom.tracking.closing import ClosingGuard
 from custom.tracking.mlflow_run import MLflowRun
 from custom.tracking.safe_calls import SafeCalls

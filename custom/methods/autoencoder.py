@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
-from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from ignite.metrics import Average
+from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
 from torch import Tensor
 from torch.nn.functional import l1_loss, mse_loss
 
-from custom.engines.batches import fire_iteration_events, stack_images
 from custom.labels import LabelCodec
 from custom.labels.ignored import decided, mean_loss
+from custom.methods.trainer import Batch, MethodTrainer
 
 __all__ = ["AutoencoderEvaluator", "AutoencoderTrainer"]
 
 
-class AutoencoderTrainer(SupervisedTrainer):
+class AutoencoderTrainer(MethodTrainer):
     """Trains a diffusers `AutoencoderKL` on images and label images: L1 reconstruction plus a small KL term.
 
     Ignored pixels of label images are left out of the reconstruction loss; the encoder sees background there.
@@ -27,44 +29,37 @@ class AutoencoderTrainer(SupervisedTrainer):
         num_classes: K, with the background.
         kl_weight: weight of the KL divergence from the unit Gaussian, summed over a latent and divided by its number of
             elements.
-        amp: bfloat16 autocast.
-        kwargs: arguments of MONAI's `SupervisedTrainer`; batches are those of `PairedLoader`.
+        kwargs: see `MethodTrainer`.
     """
 
-    def __init__(self, *, num_classes: int = 2, kl_weight: float = 1e-4, amp: bool = False, **kwargs: Any) -> None:
-        super().__init__(loss_function=l1_loss, decollate=False, **kwargs)
+    def __init__(self, *, num_classes: int = 2, kl_weight: float = 1e-4, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.label_codec = LabelCodec(num_classes)
         self.kl_weight = kl_weight
-        self.autocast = amp
 
-    def _iteration(self, engine: AutoencoderTrainer, batchdata: dict) -> dict:
-        """One step on the images, labelled and unlabelled, and the label images of a batch."""
-        images, labels = stack_images(batchdata, engine.state.device)
-        inputs = torch.cat([2 * images - 1, engine.label_codec.encode(labels)])
-        counted = decided(torch.cat([torch.zeros_like(images[:, :1]), labels]))
-        engine.network.train()
-        engine.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=engine.autocast):
-            posterior = engine.network.encode(inputs).latent_dist
-            reconstruction = engine.network.decode(posterior.sample()).sample
-        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+    def loss(self, batch: Batch, weight: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `MethodTrainer.loss`; on all images, labelled or not, and the label images of the batch."""
+        inputs = torch.cat([2 * batch.images - 1, self.label_codec.encode(batch.labels)])
+        counted = decided(torch.cat([torch.zeros_like(batch.images[:, :1]), batch.labels]))
+        with self.autocast():
+            posterior = self.network.encode(inputs).latent_dist
+            reconstruction = self.network.decode(posterior.sample()).sample
         terms = {
             "reconstruction": mean_loss(l1_loss, reconstruction.float(), inputs, counted),
             "kl": posterior.kl().mean() / posterior.mean[0].numel(),
         }
-        loss = terms["reconstruction"] + engine.kl_weight * terms["kl"]
-        engine.fire_event(IterationEvents.LOSS_COMPLETED)
-        loss.backward()
-        engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
-        engine.optimizer.step()
-        return fire_iteration_events(engine, loss, terms, 0.0)
+        return terms["reconstruction"] + self.kl_weight * terms["kl"], terms
 
 
 class AutoencoderEvaluator(SupervisedEvaluator):
     """Reconstruction error of images and label images, and the share of labels that the autoencoder changes."""
 
     def __init__(self, *, num_classes: int = 2, **kwargs: Any) -> None:
-        super().__init__(decollate=False, **kwargs)
+        metrics = {
+            "key_val_metric": {"error": _average("error")},
+            "additional_metrics": {name: _average(name) for name in ("psnr", "label_error")},
+        }
+        super().__init__(decollate=False, metric_cmp_fn=operator.lt, **{**metrics, **kwargs})
         self.label_codec = LabelCodec(num_classes)
 
     @torch.no_grad()
@@ -92,3 +87,7 @@ class AutoencoderEvaluator(SupervisedEvaluator):
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
+
+
+def _average(name: str) -> Average:
+    return Average(output_transform=lambda output: output[name])

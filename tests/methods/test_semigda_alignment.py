@@ -8,10 +8,10 @@ from ignite.metrics import Average
 from monai.engines.utils import IterationEvents
 from torch.nn.functional import mse_loss
 
-from custom.engines import AlignmentEvaluator, AlignmentTrainer
-from custom.engines.alignment_trainer import alignment_losses
 from custom.labels import IGNORED_LABEL, LabelCodec
 from custom.losses import ConsistencyWeight
+from custom.methods import AlignmentEvaluator, SemiGDAAlignment
+from custom.methods.semigda_alignment import alignment_losses
 
 CPU = torch.device("cpu")
 
@@ -39,7 +39,7 @@ def make_optimizers(network):
 
 
 def make_trainer(network, batches, max_epochs=1, **arguments):
-    return AlignmentTrainer(
+    return SemiGDAAlignment(
         device=CPU,
         max_epochs=max_epochs,
         train_data_loader=batches,

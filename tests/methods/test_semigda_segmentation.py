@@ -11,10 +11,10 @@ from skimage import measure
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from custom.engines import SegmentationTrainer
 from custom.errors import InputError
 from custom.labels import IGNORED_LABEL
 from custom.losses import ConsistencyWeight, PseudoLabels, SoftLabelDiceLoss
+from custom.methods import SemiGDASegmentation
 from custom.networks import BranchOutputs
 from custom.networks.semigda import Latents
 from custom.transforms.copy_paste import copy_paste_mask
@@ -68,7 +68,7 @@ def make_batch(labelled=2, unlabelled=2, num_classes=2, seed=1):
 
 
 def make_trainer(network, batches, max_epochs=1, num_classes=2, mixing_start=1.0, learning_rate=STEP, **arguments):
-    return SegmentationTrainer(
+    return SemiGDASegmentation(
         device=CPU,
         max_epochs=max_epochs,
         train_data_loader=batches,
@@ -242,7 +242,7 @@ def test_gradients_do_not_pile_up_over_iterations():
 def test_mixing_share_sets_the_size_of_the_rectangle(monkeypatch):
     shares = []
     monkeypatch.setattr(
-        "custom.engines.segmentation_trainer.copy_paste_mask",
+        "custom.methods.semigda_segmentation.copy_paste_mask",
         lambda *size, share, device: shares.append(share) or copy_paste_mask(*size, share=share),
     )
     run(make_trainer(Painter(), [make_batch(1, 1)], mixing_start=0.0, mixing_share=0.25))

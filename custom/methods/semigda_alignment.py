@@ -1,22 +1,26 @@
-"""Stage 1: pull the latents of both branches onto the latent of the mask (dual alignment)."""
+"""SemiGDA, stage 1: pull the latents of both branches onto the latent of the mask (dual alignment, section 3.2)."""
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
-from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from ignite.metrics import Average
+from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
 from torch import Tensor
 from torch.nn.functional import mse_loss
-from torch.optim import Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 
-from custom.engines.batches import fire_iteration_events, stack_images
 from custom.labels import LabelCodec
 from custom.labels.ignored import decided_cells, mean_loss
 from custom.losses import ConsistencyWeight
+from custom.methods.trainer import Batch, MethodTrainer
+from custom.networks import SemiGDA
+from custom.optimizers import PolynomialRestarts
 
-__all__ = ["AlignmentEvaluator", "AlignmentTrainer", "alignment_losses"]
+__all__ = ["AlignmentEvaluator", "SemiGDAAlignment", "alignment_losses"]
 
 
 def alignment_losses(
@@ -61,58 +65,68 @@ def alignment_losses(
     return loss, terms
 
 
-class AlignmentTrainer(SupervisedTrainer):
+class SemiGDAAlignment(MethodTrainer):
     """Trains the latent mapper and the trainable encoder on latent distances alone; no adapter, no decoder.
 
+    Each has an optimiser of its own, with polynomial decay over the stage: by default those of the release, AdamW for
+    the mapper and SGD with momentum for the encoder.
+
     Args:
-        optimizer: optimiser of the latent mapper.
-        encoder_optimizer: optimiser of the trainable encoder.
-        consistency_weight: weight of the unlabelled rows over time.
+        optimizer: optimiser of the latent mapper; None for AdamW.
+        encoder_optimizer: optimiser of the trainable encoder; None for SGD.
+        mapper_learning_rate: learning rate of the default optimiser of the mapper.
+        encoder_learning_rate: learning rate of the default optimiser of the encoder.
+        momentum: momentum of the default optimiser of the encoder.
+        weight_decay: weight decay of the default optimiser of the encoder.
+        consistency_weight: weight of the unlabelled rows over time; None for that of the release.
         supervised_weight: weight of the labelled rows; 0 leaves their loss out, for ablations.
-        amp: bfloat16 autocast; the losses stay in float32.
-        channels_last: keep images and network in channels-last memory order.
-        kwargs: arguments of MONAI's `SupervisedTrainer`; batches are those of `PairedLoader`.
+        kwargs: see `MethodTrainer`; `network` is a `SemiGDA`.
     """
 
     def __init__(
         self,
         *,
-        optimizer: Optimizer,
-        encoder_optimizer: Optimizer,
-        consistency_weight: ConsistencyWeight,
+        network: SemiGDA,
+        max_epochs: int,
+        train_data_loader: Any,
+        optimizer: Optimizer | None = None,
+        encoder_optimizer: Optimizer | None = None,
+        mapper_learning_rate: float = 0.002,
+        encoder_learning_rate: float = 0.01,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-4,
+        consistency_weight: ConsistencyWeight | None = None,
         supervised_weight: float = 1.0,
-        amp: bool = False,
-        channels_last: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(optimizer=optimizer, loss_function=alignment_losses, decollate=False, **kwargs)
-        self.optimizers = {"latent_mapper": optimizer, "trainable_encoder": encoder_optimizer}
-        self.consistency_weight = consistency_weight
-        self.supervised_weight = supervised_weight
-        self.autocast = amp
-        self.channels_last = channels_last
-
-    def _iteration(self, engine: AlignmentTrainer, batchdata: dict) -> dict:
-        """One step on {"labelled": {"image", "label"}, "unlabelled": {"image"}}."""
-        state = engine.state
-        images, labels = stack_images(batchdata, state.device, engine.channels_last)
-        weight = engine.consistency_weight(state.iteration - 1, state.epoch_length, state.max_epochs)
-        engine.network.train()
-        for optimizer in engine.optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(state.device.type, torch.bfloat16, enabled=engine.autocast):
-            target = engine.network.encode_labels(labels)
-            latents = engine.network.encode_images(images)
-        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-        loss, terms = alignment_losses(
-            latents.image_branch, latents.mask_branch, target, weight, engine.supervised_weight, labels
+        if optimizer is None:
+            optimizer = AdamW(network.latent_mapper.parameters(), lr=mapper_learning_rate)
+        if encoder_optimizer is None:
+            settings = {"lr": encoder_learning_rate, "momentum": momentum, "weight_decay": weight_decay}
+            encoder_optimizer = SGD(network.encoder_parameters(), **settings)
+        super().__init__(
+            network=network,
+            max_epochs=max_epochs,
+            train_data_loader=train_data_loader,
+            optimizer=optimizer,
+            consistency_weight=consistency_weight or ConsistencyWeight(),
+            **kwargs,
         )
-        engine.fire_event(IterationEvents.LOSS_COMPLETED)
-        loss.backward()
-        engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
-        for optimizer in engine.optimizers.values():
-            optimizer.step()
-        return fire_iteration_events(engine, loss, terms, weight)
+        self.supervised_weight = supervised_weight
+        self.optimizers = {"latent_mapper": optimizer, "trainable_encoder": encoder_optimizer}
+        for name, each in self.optimizers.items():
+            self.follow(name, PolynomialRestarts(each, max_epochs * len(train_data_loader)))
+
+    def step(self, batch: Batch, weight: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `MethodTrainer.step`."""
+        with self.autocast():
+            target = self.network.encode_labels(batch.labels)
+            latents = self.network.encode_images(batch.images)
+        loss, terms = alignment_losses(
+            latents.image_branch, latents.mask_branch, target, weight, self.supervised_weight, batch.labels
+        )
+        self.update(loss, *self.optimizers.values())
+        return loss, terms
 
 
 class AlignmentEvaluator(SupervisedEvaluator):
@@ -127,7 +141,9 @@ class AlignmentEvaluator(SupervisedEvaluator):
     """
 
     def __init__(self, *, label_codec: LabelCodec | None = None, **kwargs: Any) -> None:
-        super().__init__(decollate=False, **kwargs)
+        branches = {f"distance/{name}": _average(name) for name in ("image_branch", "mask_branch")}
+        metrics = {"key_val_metric": {"distance": _average("distance")}, "additional_metrics": branches}
+        super().__init__(decollate=False, metric_cmp_fn=operator.lt, **{**metrics, **kwargs})
         self.label_codec = label_codec
 
     @torch.no_grad()
@@ -147,3 +163,7 @@ class AlignmentEvaluator(SupervisedEvaluator):
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
+
+
+def _average(name: str) -> Average:
+    return Average(output_transform=lambda output: output[name])
