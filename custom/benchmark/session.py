@@ -26,8 +26,8 @@ from custom.benchmark.report import write_pictures, write_report
 from custom.benchmark.results import read_result
 from custom.benchmark.runs import is_finished, run_all, run_folder, start_run, status_of
 from custom.errors import InputError, short_reason
-from custom.handlers.tracking import make_experiment
 from custom.options import TrainingOptions, check_values
+from custom.tracking import make_experiment
 
 __all__ = ["report_again", "run_benchmark"]
 

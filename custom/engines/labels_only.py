@@ -10,7 +10,7 @@ import ignite.distributed as idist
 from monai.bundle import ConfigWorkflow
 
 from custom.errors import InputError
-from custom.handlers import format_table
+from custom.metrics import format_table
 
 __all__ = ["LabelsOnlyBaseline"]
 

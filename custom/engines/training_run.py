@@ -20,18 +20,18 @@ from custom.errors import InputError
 from custom.files import write_whole
 from custom.handlers import (
     EvaluationReport,
-    ExperimentTracker,
     PanelSaver,
     StageCheckpoint,
     TrackingHandler,
     attach_progress,
-    format_summary,
 )
 from custom.methods import MethodTrainer
+from custom.metrics import format_summary
 from custom.networks import load_trained_weights, save_model
 from custom.processes import on_first_process
 from custom.runs.folders import keep
 from custom.runs.lock import unlock_folder
+from custom.tracking import ExperimentTracker
 
 __all__ = ["Stage", "Test", "TrainingRun"]
 

@@ -24,7 +24,7 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from custom.error_causes import find_input_error
-from custom.errors import InputError
+from custom.errors import InputError, one_line
 from custom.monai_label.allowed import (
     ActiveLearningOptions,
     BatchOptions,
@@ -475,4 +475,4 @@ async def _answer_validation(_: Request, error: RequestValidationError) -> JSONR
 
 
 def _one_line(text: Any) -> str:
-    return " ".join(str(text).encode(errors="backslashreplace").decode().split())
+    return one_line(" ".join(str(text).split()))

@@ -21,10 +21,10 @@ from custom.options.command_line import (
     read_command_line,
     refuse_expression,
     replaced_values,
-    shown,
 )
 from custom.options.kinds import NAME, TEXT, YES_OR_NO, Wanted, number, whole
 from custom.options.running import Running, find_running
+from custom.wording import shown
 
 __all__ = ["check", "check_name", "check_values"]
 

@@ -10,9 +10,9 @@ from diffusers import AutoencoderKL
 from monai.engines.utils import IterationEvents
 from torch import nn
 
-from custom.methods import AutoencoderEvaluator, AutoencoderTrainer
 from custom.errors import InputError
 from custom.labels import IGNORED_LABEL
+from custom.methods import AutoencoderEvaluator, AutoencoderTrainer
 
 CPU = torch.device("cpu")
 

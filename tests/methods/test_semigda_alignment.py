@@ -8,10 +8,10 @@ from ignite.metrics import Average
 from monai.engines.utils import IterationEvents
 from torch.nn.functional import mse_loss
 
-from custom.methods import AlignmentEvaluator, SemiGDAAlignment
-from custom.methods.semigda_alignment import alignment_losses
 from custom.labels import IGNORED_LABEL, LabelCodec
 from custom.losses import ConsistencyWeight
+from custom.methods import AlignmentEvaluator, SemiGDAAlignment
+from custom.methods.semigda_alignment import alignment_losses
 
 CPU = torch.device("cpu")
 

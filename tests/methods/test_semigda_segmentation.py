@@ -11,10 +11,10 @@ from skimage import measure
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from custom.methods import SemiGDASegmentation
 from custom.errors import InputError
 from custom.labels import IGNORED_LABEL
 from custom.losses import ConsistencyWeight, PseudoLabels, SoftLabelDiceLoss
+from custom.methods import SemiGDASegmentation
 from custom.networks import BranchOutputs
 from custom.networks.semigda import Latents
 from custom.transforms.copy_paste import copy_paste_mask

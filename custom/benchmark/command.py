@@ -1,13 +1,13 @@
 r"""Compare methods on a bundle: same data, schedule, selection and test for all, one table at the end.
 
-python -m custom.benchmark --bundle bundles/semigda_busi --dataset_dir DIR --methods semigda,supervised,ua_mt \
+python -m custom benchmark --bundle bundles/semigda_busi --dataset-dir DIR --methods semigda,supervised,ua_mt \
     --labels 10,30 --seeds 0,1,2 --output DIR
-python -m custom.benchmark --output DIR --report-only        tables and pictures again, from what is there
+python -m custom benchmark --output DIR --report-only        tables and pictures again, from what is there
 
 Every method is trained with every labelled subset of the datalist ("10" means its subset "10%") and every seed, each
 run in a process of its own. What all runs share is said in one file, protocol.json beside this module; `--protocol
 FILE` replaces it, and any further `--KEY VALUE` changes one key of train.json in it for all runs, as in
-`--image_size 64`. What a method's own overlay sets stays the method's, except for image size, epochs and batches.
+`--image-size 64`. What a method's own overlay sets stays the method's, except for image size, epochs and batches.
 
 OUTPUT then holds table.md, table.csv, runs.csv, dice_by_labels.png, pictures.png, protocol.json, runs/ (one folder and
 one .log a run) and mlruns.db. The same command goes on where it was stopped; with more methods, labels or seeds it adds
@@ -16,7 +16,6 @@ to what is there. The exit status is 1 if any run failed.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,8 +42,8 @@ _HELP = __doc__.replace("\n\n", "\n\n\b\n")  # line by line, as it stands above
 
 @click.command(cls=Command, context_settings=_FREE_KEYS, help=_HELP)
 @click.option("--bundle", type=BUNDLE, metavar="DIR", help="Folder of the bundle.")
-@click.option("--dataset_dir", type=PathTo("folder"), metavar="DIR", help="Folder of the data.")
-@click.option("--datalist", type=PathTo("file"), metavar="FILE", help="Default: datalist.json in dataset_dir.")
+@click.option("--dataset-dir", type=PathTo("folder"), metavar="DIR", help="Folder of the data.")
+@click.option("--datalist", type=PathTo("file"), metavar="FILE", help="Default: datalist.json in --dataset-dir.")
 @click.option("--methods", type=Text(), metavar="A,B", help="semigda and names of configs/methods.")
 @click.option("--labels", type=Text(), metavar="A,B", help="Labelled subsets: 10,30 for 10%,30%; all.")
 @click.option("--seeds", type=Text(), default="0,1,2", metavar="A,B", help="Default: 0,1,2.")
@@ -71,7 +70,7 @@ def command(context: click.Context, report_only: bool, published: str | None, **
     refuse_mistyped(overrides, base, [param.name for param in context.command.params])
     for name in ("output",) if report_only else ("bundle", "dataset_dir", "methods", "labels", "output"):
         if not options[name]:
-            raise InputError(f"--{name} is missing; see --help")
+            raise InputError(f"--{name.replace('_', '-')} is missing; see --help")
     output = _plain("--output", options["output"])
     if report_only:
         if context.args:
@@ -98,7 +97,7 @@ def command(context: click.Context, report_only: bool, published: str | None, **
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    return run_command(command, arguments, "python -m custom.benchmark")
+    return run_command(command, arguments, "python -m custom benchmark")
 
 
 def _plain(option: str, folder: Path) -> Path:
@@ -106,7 +105,3 @@ def _plain(option: str, folder: Path) -> Path:
     if any(text in str(folder.absolute()) for text in ("[", "]", "'", '"', ",", "@#", "%#")):
         raise InputError(f"{option} {folder}: MONAI takes no brackets, quotes and commas in it; give another path")
     return folder.absolute()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-__all__ = ["prepare_database", "sqlite_file"]
+__all__ = ["prepare_database", "sqlite_file", "sqlite_uri"]
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +20,18 @@ def sqlite_file(uri: str) -> Path | None:
     if not uri.startswith("sqlite:///"):
         return None
     return Path(uri.removeprefix("sqlite:///").replace("%3F", "?").replace("%25", "%"))
+
+
+def sqlite_uri(path: Path) -> str:
+    """URI of a SQLite file.
+
+    MONAI's `path_to_sqlite_uri` escapes spaces and accents too; MLflow then makes a stray folder of the escaped name.
+
+    Example:
+        >>> sqlite_uri(Path("/data/50% done/mlruns.db"))
+        'sqlite:////data/50%25 done/mlruns.db'
+    """
+    return "sqlite:///" + path.as_posix().replace("%", "%25").replace("?", "%3F")
 
 
 def prepare_database(uri: str, is_ours: bool) -> str | None:

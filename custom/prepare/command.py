@@ -129,7 +129,7 @@ def command(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    run_command(command, arguments, "python -m custom.prepare")
+    run_command(command, arguments, "python -m custom prepare")
 
 
 def _tell(prepared: Prepared) -> None:
@@ -143,7 +143,3 @@ def _tell(prepared: Prepared) -> None:
         print(f"warning: {warning}")
     print(f"{prepared.folder}: {counts}; see report.md and datalist.json")
     print(f"next: {prepared.next_command}")
-
-
-if __name__ == "__main__":
-    main()

@@ -8,7 +8,7 @@ import torch
 
 from custom.errors import InputError
 from custom.monai_label import is_trained
-from custom.monai_label.__main__ import main
+from custom.monai_label.command import main
 from custom.networks import load_model, model_details, save_model
 from tests.bundles.conftest import ROOT
 from tests.conftest import KL
@@ -72,8 +72,8 @@ def test_a_runs_model_is_the_servers_and_counts_as_trained(app, checkpoint):
 
 
 def test_without_a_checkpoint_the_model_is_new_and_as_the_options_say(app, first_stage):
-    options = {"--image_size": 32, "--num_classes": 3, "--width": 4, "--mapper_width": 8}
-    place = add(app, "--first_stage", first_stage, *(word for option in options.items() for word in option))
+    options = {"--image-size": 32, "--num-classes": 3, "--width": 4, "--mapper-width": 8}
+    place = add(app, "--first-stage", first_stage, *(word for option in options.items() for word in option))
     model = place / "models" / "model.pt"
     assert not is_trained(model)
     architecture = load_model(model).architecture
@@ -90,7 +90,7 @@ def test_without_a_checkpoint_the_model_is_new_and_as_the_options_say(app, first
 def test_the_seed_decides_a_new_models_weights(tmp_path, first_stage):
     weights = []
     for number, seed in enumerate((1, 1, 2)):
-        options = ("--first_stage", first_stage, "--width", 4, "--mapper_width", 8, "--seed", seed)
+        options = ("--first-stage", first_stage, "--width", 4, "--mapper-width", 8, "--seed", seed)
         model = add(tmp_path / f"app{number}", *options) / "models" / "model.pt"
         weights.append(load_model(model).latent_mapper.state_dict())
     first, again, other = ([value for value in state.values() if value.dim() > 1] for state in weights)
@@ -105,7 +105,7 @@ def test_several_bundles_fit_into_one_app(app, checkpoint):
     assert content(app / "model" / "semigda_busi") == first
 
 
-@pytest.mark.parametrize("option", ["--width", "--image_size", "--seed"])
+@pytest.mark.parametrize("option", ["--width", "--image-size", "--seed"])
 def test_a_checkpoint_takes_no_settings(option, app, checkpoint, message_of):
     message = refusal(message_of, app, "--checkpoint", checkpoint, option, 8)
     assert f"{option} is for an untrained model" in message
@@ -123,12 +123,12 @@ def test_a_folder_without_a_bundle_is_refused(trained, app, checkpoint, tmp_path
 def test_a_missing_first_stage_is_named(app, tmp_path, message_of):
     folder = tmp_path / "empty"
     folder.mkdir()
-    assert f"first_stage {folder}" in refusal(message_of, app, "--first_stage", folder)
+    assert f"first_stage {folder}" in refusal(message_of, app, "--first-stage", folder)
     assert not app.exists()
 
 
 def test_a_bundle_that_is_there_is_replaced_only_on_request(app, checkpoint, first_stage, message_of):
-    place = add(app, "--first_stage", first_stage, "--width", 4, "--mapper_width", 8)
+    place = add(app, "--first-stage", first_stage, "--width", 4, "--mapper-width", 8)
     before = content(app)
     assert f"{place} is there already" in refusal(message_of, app, "--checkpoint", checkpoint)
     assert content(app) == before
@@ -156,7 +156,7 @@ def test_a_folder_that_is_no_app_keeps_its_files(name, options, app, checkpoint,
 
 
 def test_a_model_with_other_classes_than_the_bundle_names_them_by_number(app, first_stage):
-    add(app, "--first_stage", str(first_stage), "--num_classes", "3", "--width", "4", "--mapper_width", "8")
+    add(app, "--first-stage", str(first_stage), "--num-classes", "3", "--width", "4", "--mapper-width", "8")
     metadata = json.loads((app / "model" / BUNDLE.name / "configs" / "metadata.json").read_text())
     names = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
     assert names == {"0": "background", "1": "class 1", "2": "class 2"}

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from custom.checkpoints.untrained import mark_as_untrained
 from custom.command_line import BUNDLE, SEED, Command, PathOrId, PathTo, Text, WholeNumber, run_command
 from custom.error_causes import find_input_error
 from custom.errors import InputError
@@ -56,8 +57,6 @@ def add_bundle(
         model = Path(checkpoint) if checkpoint is not None else Path(temporary) / "model.pt"
         if checkpoint is None:
             _save_untrained(bundle, model, settings)
-            from custom.monai_label.models import mark_as_untrained
-
             mark_as_untrained(model)
         export_bundle(bundle, place, model, overwrite, monai_label=True)
     for file in TEMPLATE.iterdir():
@@ -108,18 +107,19 @@ def _save_untrained(bundle: Path, model: Path, settings: dict[str, Any]) -> None
     "--checkpoint", type=PathTo("file"), metavar="FILE", help="model.pt of a run (default: an untrained model)."
 )
 @click.option("--overwrite", is_flag=True, help="Replace the bundle if the app has not trained it yet.")
-@click.option("--first_stage", type=PathOrId(), metavar="PATH_OR_ID", help="Of an untrained model, as all below.")
-@click.option("--first_stage_subfolder", type=Text(), metavar="NAME", help="Default: as in the bundle's train.json.")
-@click.option("--image_size", type=WholeNumber(8, 4096), metavar="PIXELS", help="The same.")
-@click.option("--num_classes", type=WholeNumber(2, 256), metavar="N", help="With the background (default: 2).")
+@click.option("--first-stage", type=PathOrId(), metavar="PATH_OR_ID", help="Of an untrained model, as all below.")
+@click.option("--first-stage-subfolder", type=Text(), metavar="NAME", help="Default: as in the bundle's train.json.")
+@click.option("--image-size", type=WholeNumber(8, 4096), metavar="PIXELS", help="The same.")
+@click.option("--num-classes", type=WholeNumber(2, 256), metavar="N", help="With the background (default: 2).")
 @click.option("--width", type=WholeNumber(1, 1024), metavar="N", help="Default: as in the bundle's train.json.")
-@click.option("--mapper_width", type=WholeNumber(1, 1024), metavar="N", help="The same.")
+@click.option("--mapper-width", type=WholeNumber(1, 1024), metavar="N", help="The same.")
 @click.option("--seed", type=SEED, metavar="N", help="The same.")
 def command(app: Path, bundle: Path, checkpoint: Path | None, overwrite: bool, **options: Any) -> None:
     """Add a bundle to an app and say how to start the server."""
     settings = {key: value for key, value in options.items() if value is not None}
     if checkpoint and settings:
-        raise InputError(f"--{next(iter(settings))} is for an untrained model; a checkpoint knows its own")
+        option = next(iter(settings)).replace("_", "-")
+        raise InputError(f"--{option} is for an untrained model; a checkpoint knows its own")
     added = add_bundle(bundle, app, checkpoint, settings, overwrite)
     print(f"bundle written to {added}")
     print(
@@ -130,8 +130,4 @@ def command(app: Path, bundle: Path, checkpoint: Path | None, overwrite: bool, *
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    run_command(command, arguments, "python -m custom.monai_label")
-
-
-if __name__ == "__main__":
-    main()
+    run_command(command, arguments, "python -m custom label-app")

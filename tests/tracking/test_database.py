@@ -8,8 +8,8 @@ from contextlib import closing
 
 import pytest
 
-from custom.handlers import tracking_database
-from custom.handlers.tracking_database import prepare_database, sqlite_file
+from custom.tracking import database as tracking_database
+from custom.tracking.database import prepare_database, sqlite_file
 
 TABLES = ("experiments", "runs", "metrics", "params", "tags", "alembic_version")
 HEAD = "newest"
@@ -54,7 +54,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("make", BROKEN.values(), ids=BROKEN)
-def test_a_broken_database_is_kept_under_another_name_and_said_once(make, path, caplog):
+def test_a_broken_database_is_kept_under_another_name_and_reported_once(make, path, caplog):
     make(path)
     content = path.read_bytes()
     with caplog.at_level(logging.WARNING):
@@ -94,7 +94,7 @@ def test_a_whole_database_stays(runs, version, path, caplog):
     assert not caplog.records
 
 
-def test_a_locked_database_is_told_soon_and_stays(path):
+def test_a_locked_database_is_reported_soon_and_stays(path):
     write(path, runs=1)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -103,14 +103,14 @@ def test_a_locked_database_is_told_soon_and_stays(path):
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the superuser may write everything")
-def test_a_read_only_database_is_told_and_stays(path):
+def test_a_read_only_database_is_reported_and_stays(path):
     write(path, runs=1)
     path.chmod(0o444)
     assert "read-only" in prepare(path)
     assert path.exists()
 
 
-def test_a_folder_in_its_place_is_told(path):
+def test_a_folder_in_its_place_is_reported(path):
     path.mkdir()
     assert "is no file" in prepare(path)
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from custom.prepare.__main__ import main
+from custom.prepare.command import main
 from custom.prepare.sources import SOURCES
 
 
