@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
 from custom.pixels import read_image
-
-if TYPE_CHECKING:
-    from custom.prepare.duplicates.search import NearDuplicate
+from custom.prepare.duplicates.near_duplicate import NearDuplicate
 
 __all__ = ["draw_contact_sheet"]
 
