@@ -91,9 +91,9 @@ def write_phantom_dataset(
     """Write phantoms as `images/NNNN.png`, `masks/NNNN.png` (none for unlabelled ones) and `datalist.json`.
 
     Paths in the datalist are relative to it. Its "training" list starts with the labelled items. It states the facts
-    that `read_facts` reads. Masks hold 0 and 255. `modality` is one of `MODALITIES`: ultrasound pictures are grey, all others
-    RGB. Each phantom depends only on `modality`, `seed`, `image_size`, its split and its place there: the test set is
-    the same whatever the other counts, and labelling more training images changes none of them.
+    that `read_facts` reads. Masks hold 0 and 255. `modality` is one of `MODALITIES`: ultrasound pictures are grey, all
+    others RGB. Each phantom depends only on `modality`, `seed`, `image_size`, its split and its place there: the test
+    set is the same whatever the other counts, and labelling more training images changes none of them.
 
     The datalist is written last and records what it was made with, so a second call with the same arguments does
     nothing, while after other arguments, or an unfinished set, it is made anew.

@@ -1,7 +1,7 @@
 """Breast-ultrasound-like phantoms with lesion masks.
 
 A phantom is made the way a scanner makes a picture. Tissue is a map of echo strengths in decibels: skin, fat, gland,
-muscle, fibrous strands, lesions, and things that merely look like lesions. Whatever lies in the beam's path weakens or
+muscle, fibrous strands, lesions, and things that only look like lesions. Whatever lies in the beam's path weakens or
 strengthens all that lies deeper. Random scatterers of that strength, blurred by the beam, give speckle, and log
 compression gives grey values. Positions and lengths are shares of the picture's side, so scenes look alike at any size.
 """
@@ -34,7 +34,7 @@ __all__ = ["DIFFICULTY", "UltrasoundDifficulty", "draw_ultrasound_phantom"]
 
 @dataclass(frozen=True)
 class UltrasoundDifficulty:
-    """What makes lesions hard to tell from their surroundings. Ranges are drawn from uniformly unless noted.
+    """What makes lesions hard to distinguish from their surroundings. Ranges are drawn from uniformly unless noted.
 
     A data set records these values, so that changing one of them has the set made anew.
     """

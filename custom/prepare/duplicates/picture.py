@@ -23,8 +23,8 @@ def draw_contact_sheet(
 ) -> None:
     """Write a PNG with both images of each pair side by side; pairs with two different labels come first, framed.
 
-    At most `MOST_PAIRS` pairs are drawn, so that the picture stays readable; its title says how many there are. Without
-    pairs the sheet says so.
+    At most `MOST_PAIRS` pairs are drawn, so that the picture stays readable. Its title gives their number, also
+    where it is 0.
 
     Args:
         pairs: as `find_near_duplicates` returns them.
@@ -60,7 +60,7 @@ def _draw_pair(pair: NearDuplicate, paths: Sequence[Path], labels: Sequence[str]
 
 
 def _framed_tile(path: Path, framed: bool) -> Image.Image:
-    """The image in the middle of a square tile, so that all pairs take the same room."""
+    """The image in the middle of a square tile, so that all pairs have one size."""
     from custom.drawing.pictures import DISAGREEMENT_COLOUR
 
     tile = ImageOps.pad(read_image(path), (TILE_SIZE, TILE_SIZE), color="white")
