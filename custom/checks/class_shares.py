@@ -1,4 +1,4 @@
-"""How much of the masks each class takes, said before anything is trained on them."""
+"""Share of each class in the masks, logged before training."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def log_classes(split: str, pixels: Sequence[NDArray[np.integer]], warn: bool) -
     Args:
         split: its name.
         pixels: pixels of each class, for each mask; nothing is logged without masks.
-        warn: whether a class that no mask holds deserves a warning: it cannot be learnt.
+        warn: whether to warn of a class that no mask holds: it cannot be learnt.
     """
     if not pixels:
         return

@@ -1,4 +1,4 @@
-"""Look at every file before training, so that a broken one does not stop it hours later."""
+"""Read every file before training, so that a broken one does not stop it hours later."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ def check_images(items: Sequence[Mapping[str, str]], bit_depth: int | None = MOS
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a look at the files of an item told.
+    """What was found in the files of an item.
 
     Attributes:
-        problem: what is wrong, in one line; None if all is well.
+        problem: what is wrong, in one line; None if nothing is.
         pixels: pixels of each class of the mask.
         colours: the colours of the mask's palette indices, if it has a palette.
     """

@@ -1,4 +1,4 @@
-"""What lets scores look better than they are although every file is sound: copies across the split, mixed-up masks."""
+"""Errors that change scores although every file can be read: copies across the split, masks of two images."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def load_datalist(
 
     Returns:
         The items of "labelled", "unlabelled", "validation" and "test", with absolute paths under "image" and "label".
-        Items of "unlabelled" have no "label", so that a mask which counts as missing cannot be opened by mistake. Test
+        Items of "unlabelled" have no "label", so that a mask which counts as missing cannot be opened. Test
         items keep the name of their "set", if all have one, for scores of each set.
 
     Raises:
@@ -113,7 +113,7 @@ def _require_files(dataset_dir: Path) -> None:
 def _entries(
     content: dict[str, Any], key: str, datalist: Path, paths: DatalistPaths, needs_label: bool = False
 ) -> list[dict[str, str]]:
-    """The items listed under `key`, with absolute paths; an entry which is a mere path is an image."""
+    """The items listed under `key`, with absolute paths; an entry which is only a path is an image."""
     if not isinstance(content.get(key), list):
         raise InputError(f'datalist {datalist} lacks the list "{key}"; add it')
     items = []

@@ -23,7 +23,7 @@ class EvaluationLoader(DataLoader):
 
 
 def evaluation_sampler(dataset: Dataset) -> DistributedSampler | None:
-    """Deals the images out to the processes, each to one of them, in order; None for a single process.
+    """Gives each image to one of the processes, in turn; None for a single process.
 
     MONAI's and Ignite's metrics and our report gather what the processes found, so all of them see the same figures and
     choose the same best weights. Ignite refuses a process without images: where there are fewer images than processes

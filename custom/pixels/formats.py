@@ -22,7 +22,7 @@ class UnreadFormat(NamedTuple):
         title: name of a file of this kind.
         remedy: how to make images of it, or of the masks in it.
         suffixes: in lower case.
-        annotation: it may be a mask in another form, or mere text.
+        annotation: it may be a mask in another form, or only text.
     """
 
     title: str
@@ -94,7 +94,7 @@ def has_suffix(path: str | os.PathLike[str], suffixes: Iterable[str] = IMAGE_SUF
 
 
 def unread_format(path: str | os.PathLike[str]) -> UnreadFormat | None:
-    """The family of formats that the name of `path` says, if training does not read it.
+    """The family of formats that the name of `path` has, if training does not read it.
 
     A file without a suffix, as DICOM files often are, is looked into.
     """

@@ -1,4 +1,4 @@
-"""Find folders whatever their case and spaces, and say what is there when nothing fits."""
+"""Find files and folders whatever their case and spaces, and report what is there when nothing fits."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def nothing_found(sources: Sequence[OpenedSource], dataset: str, layout: str) -> InputError:
-    """An error which says what was looked for and what is there instead."""
+    """An error which names what was looked for and what is there instead."""
     there = "; ".join(f"{source.given} holds {_described(source.folder)}" for source in sources)
     return InputError(f"not the data set {dataset}: looked for {layout}; {there}. Give the right --source or data set")
 

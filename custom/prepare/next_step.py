@@ -1,4 +1,4 @@
-"""What to do with a prepared folder: the command that trains on it, and whether it holds images enough to trust."""
+"""The next step after `prepare`: the command that trains on the folder, and a warning if it holds few images."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Record:
         image: the image file.
         masks: its mask files, joined when there are several; empty for an unlabelled image.
         group: patient or slide; images of a group stay on one side of seeded splits.
-        split: "training", "validation" or "test" where a published split says so. "training" leaves open which images
+        split: "training", "validation" or "test" where a published split states it. "training" leaves open which images
             are held out for validation, if nothing is published on that.
         set_name: the set of a collection the image comes from.
     """
@@ -47,7 +47,7 @@ class Found:
         records: the images.
         masks_without_image: masks which no image takes.
         notes: facts for the report, one sentence each.
-        warnings: facts the user should hear of at once, one sentence each.
+        warnings: facts the user should read at once, one sentence each.
         labelled_groups: published labelled subsets by name, as lists of groups, each continuing the smaller one.
     """
 

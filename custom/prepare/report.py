@@ -1,4 +1,4 @@
-"""`report.md`: what was found, what was done with it, and what deserves a look."""
+"""`report.md`: what was found, what was done with it, and what to look at."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NAMES_SHOWN = 20
 
 @dataclass
 class Report:
-    """All that the report tells; `markdown` writes it.
+    """The content of the report; `markdown` writes it.
 
     Attributes:
         source: the data set.
@@ -41,7 +41,7 @@ class Report:
         seed: of splits and subsets.
         audit: near-duplicates, if they were looked for.
         pictures: heading and path of each picture.
-        warnings: what the user should hear of at once.
+        warnings: what the user should read at once.
     """
 
     source: Source
@@ -78,11 +78,11 @@ class Report:
         return lines if ignored is None else [*lines, f"undecided, ignored in training: value {ignored} in the source"]
 
     def class_warnings(self) -> list[str]:
-        """What of the masks deserves a look at once."""
+        """Which masks the user should look at."""
         pixels, lines = self._pixels(), []
         for kind, places in odd_masks(pixels).items():
             if len(places) == len(pixels) or (places and kind != "without foreground"):
-                lines.append(f"{len(places)} of {len(pixels)} masks {kind}: look at them.")
+                lines.append(f"{len(places)} of {len(pixels)} masks {kind}: check them.")
         pages = sum(facts.pages > 1 for facts in self.inspection.masks)
         if pages:
             lines.append(f"{pages} masks are TIFFs of several pages, which were joined: each page holds some objects.")

@@ -43,7 +43,7 @@ class Prepared:
         folder: the prepared folder.
         was_there: it was there already, whole, from the same source and options: nothing was done.
         counts: images by split.
-        warnings: what the user should hear of, one sentence each.
+        warnings: what the user should read, one sentence each.
         next_command: the command which trains on the folder.
         classes: the classes found in the masks and the share of each, a line each.
     """
@@ -80,7 +80,7 @@ def prepare_dataset(
         show_progress: show progress bars, if the standard error is a terminal.
 
     Raises:
-        InputError: anything about the source, the options or the output that the user has to mend.
+        InputError: anything about the source, the options or the output that the user has to correct.
     """
     options = options or PrepareOptions()
     source = _known(dataset)
@@ -235,17 +235,17 @@ def _warnings(
         warnings.append(f"{kind}: {len(lines)} ({lines[0]}{', ...' if len(lines) > 1 else ''}).")
     warnings += _without_partner(found)
     if inspection.doubtful_orientation:
-        warnings.append(f"{len(inspection.doubtful_orientation)} EXIF-turned images: look whether their masks fit.")
+        warnings.append(f"{len(inspection.doubtful_orientation)} EXIF-turned images: check that their masks fit.")
     for split in ("validation", "test"):
         if split not in splits:
             warnings.append(f"No {split} images: too few labelled images, or a share of 0.")
     warnings += warn_of_few({split: splits.count(split) for split in ("validation", "test")})
     if audit is not None and (across := audit.across(splits)):
         if options.group_duplicates:
-            mend = "the published split stays as it is; --seeded-split draws one without them"
+            fix = "the published split stays as it is; --seeded-split draws one without them"
         else:
-            mend = "see the report and --group-duplicates"
-        warnings.append(f"{len(across)} pairs of near-duplicate images lie in different splits: {mend}.")
+            fix = "see the report and --group-duplicates"
+        warnings.append(f"{len(across)} pairs of near-duplicate images lie in different splits: {fix}.")
     return warnings
 
 

@@ -14,6 +14,7 @@ from custom.data import read_facts
 from custom.errors import InputError
 from custom.prepare import PrepareOptions, prepare_dataset, run
 from custom.prepare.archives import ArchiveLimits
+from custom.prepare.duplicates.near_duplicate import NearDuplicate
 from custom.prepare.sources import SOURCES
 from tests.prepare.conftest import mask, pairs, picture
 
@@ -456,8 +457,7 @@ class TestAudit:
 
     @pytest.fixture(autouse=True)
     def neighbours(self, monkeypatch):
-        near_duplicates = pytest.importorskip("custom.prepare.duplicates.search")
-        make = partial(near_duplicates.NearDuplicate, kind="same", distance=0.1)
+        make = partial(NearDuplicate, kind="same", distance=0.1)
         monkeypatch.setattr(
             "custom.prepare.audit.find_near_duplicates",
             lambda paths, _: [make(first=first, second=first + 1) for first in range(0, len(paths) - 1, 2)],

@@ -1,4 +1,4 @@
-"""ACDC as the challenge distributes it: two NIfTI volumes a patient with their ground truth, cut into slices."""
+"""ACDC as the challenge distributes it: two NIfTI volumes per patient with their ground truth, cut into slices."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def _prefix(part: _Part, several_parts: bool, several_sources: bool) -> str:
 
 
 def _no_pair(sources: Sequence[OpenedSource]) -> InputError:
-    """No folders of images and masks: say what is there, and how to convert what is of a format that is not read."""
+    """No folders of images and masks: report what is there, and how to convert what is of a format that is not read."""
     error = nothing_found(sources, FOLDER.name, FOLDER.layout)
     unread = describe_unread(path for source in sources for path in files_in(source.folder))
     return InputError(f"{error}{_not_read(unread)}")

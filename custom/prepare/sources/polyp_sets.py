@@ -20,7 +20,7 @@ MASK_FOLDERS = ("masks", "mask", "ground truth", "ground_truth", "groundtruth", 
 
 @dataclass(frozen=True)
 class PolypSet:
-    """What tells a set from the others.
+    """What distinguishes a set from the others.
 
     Attributes:
         name: as folders and reports call it.
