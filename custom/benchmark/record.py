@@ -107,7 +107,7 @@ def merge_plan(before: Record | None, plan: Plan, data: dict[str, Any], hardware
         raise InputError(f"{output} holds a benchmark of {Path(before.bundle).name}; give another --output")
     if before.data["fingerprint"] != data["fingerprint"]:
         raise InputError(
-            f"--dataset_dir {plan.dataset_dir} is not what {output} was begun with (fingerprint {data['fingerprint']}, "
+            f"--dataset-dir {plan.dataset_dir} is not what {output} was begun with (fingerprint {data['fingerprint']}, "
             f"then {before.data['fingerprint']}): give the same data, or another --output"
         )
     for name in ("methods", "labels", "seeds", "hardware"):

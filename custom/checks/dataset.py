@@ -20,6 +20,7 @@ from custom.pixels.images import MOST_BIT_DEPTH, read_image
 from custom.pixels.masks import class_indices, read_mask
 from custom.pixels.naming import naming
 from custom.pixels.palettes import Colour, disagreement
+from custom.wording import first_message
 
 __all__ = ["check_dataset", "check_images"]
 
@@ -118,5 +119,4 @@ def _look_at(item: dict[str, str], num_classes: int, ignore_value: int | None, b
 
 def _raise_first(problems: Sequence[str]) -> None:
     if problems:
-        others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise InputError(problems[0] + others)
+        raise InputError(first_message(problems))

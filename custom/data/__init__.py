@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "datalist": ["load_datalist", "read_datalist"],
-        "evaluation_sampler": ["evaluation_sampler"],
+        "evaluation_loader": ["EvaluationLoader", "evaluation_sampler"],
         "facts": ["DataFacts", "model_bit_depth", "read_facts"],
         "fingerprint": ["data_fingerprint"],
         "images": ["list_images"],

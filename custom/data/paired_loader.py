@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from monai.data import DataLoader, Dataset, list_data_collate
 from monai.utils import convert_to_tensor
@@ -48,8 +49,8 @@ class PairedLoader:
         seed: non-negative number.
         num_workers: processes which load each of the two streams; 0 loads in the calling process.
         pin_memory: put batches into memory from which copying to a GPU is fast.
-        rank: number of this process, from 0.
-        world_size: number of processes.
+        rank: number of this process, from 0; None for what `ignite.distributed` knows.
+        world_size: number of processes; None likewise.
         image_keys: keys of the items that batches keep besides "label"; a method may want several views of each image.
 
     Attributes:
@@ -68,8 +69,8 @@ class PairedLoader:
         seed: int = 0,
         num_workers: int = 0,
         pin_memory: bool = False,
-        rank: int = 0,
-        world_size: int = 1,
+        rank: int | None = None,
+        world_size: int | None = None,
         image_keys: Sequence[str] = ("image",),
     ) -> None:
         if len(labelled) == 0:
@@ -81,8 +82,8 @@ class PairedLoader:
             )
         self.labelled = labelled
         self.unlabelled = [] if unlabelled is None else unlabelled
-        self.rank = rank
-        self.world_size = world_size
+        self.rank = idist.get_rank() if rank is None else rank
+        self.world_size = idist.get_world_size() if world_size is None else world_size
         self.labelled_batch_size = self._fitting_size(labelled_batch_size, len(self.labelled))
         self.unlabelled_batch_size = self._fitting_size(unlabelled_batch_size, len(self.unlabelled))
         self.seed = seed
@@ -90,7 +91,7 @@ class PairedLoader:
         self.pin_memory = pin_memory
         self.image_keys = tuple(image_keys)
         self.epoch = 0
-        if rank == 0:
+        if self.rank == 0:
             self._warn_of_few_images(labelled_batch_size, unlabelled_batch_size)
 
     def _fitting_size(self, batch_size: int, images: int) -> int:

@@ -12,7 +12,8 @@ from typing import Any, get_type_hints
 from monai.bundle import ConfigParser
 from pydantic import TypeAdapter, ValidationError
 
-from custom.errors import InputError, show_input_errors_in_one_line
+from custom.error_hook import show_input_errors_in_one_line
+from custom.errors import InputError
 from custom.options.command_line import (
     OWN_OPTIONS,
     CommandLine,
@@ -20,10 +21,10 @@ from custom.options.command_line import (
     read_command_line,
     refuse_expression,
     replaced_values,
-    shown,
 )
 from custom.options.kinds import NAME, TEXT, YES_OR_NO, Wanted, number, whole
 from custom.options.running import Running, find_running
+from custom.wording import shown
 
 __all__ = ["check", "check_name", "check_values"]
 

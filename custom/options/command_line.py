@@ -14,9 +14,9 @@ from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 from monai.bundle import run as bundle_run
 
-from custom.command_line import did_you_mean
 from custom.errors import InputError
 from custom.options.kinds import starts_like_an_expression
+from custom.wording import did_you_mean, shown
 
 __all__ = [
     "CommandLine",
@@ -26,14 +26,12 @@ __all__ = [
     "refuse_expression",
     "refuse_expressions",
     "replaced_values",
-    "shown",
 ]
 
 COMMANDS = ("run", "run_workflow")
 MONAI_EXPRESSIONS = ("initialize", "run", "finalize")  # which `monai.bundle run` evaluates of itself
 NO_RUN_IDS = ("imports", "initialize", "finalize")
 OWN_OPTIONS = set(inspect.signature(bundle_run).parameters) - {"override"}
-LONGEST_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -42,12 +40,6 @@ class CommandLine:
 
     positional: list[str]
     options: dict[str, Any]
-
-
-def shown(value: Any) -> str:
-    """A value in an error message: one line, and not too long."""
-    text = value if isinstance(value, str) and value.strip() and value.isprintable() else ascii(value)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def own_arguments() -> list[str] | None:

@@ -219,8 +219,4 @@ def command(output: Path, **options: Any) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    run_command(command, arguments, "python -m custom.phantoms.dataset")
-
-
-if __name__ == "__main__":
-    main()
+    run_command(command, arguments, "python -m custom phantom")

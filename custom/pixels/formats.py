@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from custom.wording import and_more
+
 __all__ = ["IMAGE_SUFFIXES", "UnreadFormat", "describe_unread", "has_suffix", "unread_format"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -115,8 +117,7 @@ def describe_unread(paths: Iterable[Path], annotations: bool = True) -> str:
         if unread and (annotations or not unread.annotation):
             by_format[unread].append(path.name)
     return "; ".join(
-        f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''} ({unread.title}): {unread.remedy}"
-        for unread, names in by_format.items()
+        f"{names[0]}{and_more(len(names) - 1)} ({unread.title}): {unread.remedy}" for unread, names in by_format.items()
     )
 
 

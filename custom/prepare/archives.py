@@ -18,8 +18,9 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from custom.errors import InputError
+from custom.errors import InputError, short_reason
 from custom.files import is_system_file
+from custom.wording import shown
 
 __all__ = ["ArchiveLimits", "is_archive", "unpack"]
 
@@ -115,9 +116,9 @@ class _Room:
         """Where the member `name` goes, below the folder."""
         parts = PurePosixPath(name).parts
         if name.startswith("/") or ".." in parts or not parts or re.match(r"[A-Za-z]:", parts[0]):
-            raise self.refuse(f"{_shown(name)} leads out of the folder")
+            raise self.refuse(f"{shown(name, 120)} leads out of the folder")
         if not name.isprintable():
-            raise self.refuse(f"{_shown(name)} has control characters in its name")
+            raise self.refuse(f"{shown(name, 120)} has control characters in its name")
         path = "/".join(parts)
         if path in self.written:
             raise self.refuse(f"holds {path} twice")
@@ -149,9 +150,9 @@ def _read_zip(archive: Path, room: _Room) -> Iterator[tuple[str, int, BinaryIO]]
             name = member.filename.replace("\\", "/")
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise room.refuse(f"{_shown(name)} is a link or a device")
+                raise room.refuse(f"{shown(name, 120)} is a link or a device")
             if member.flag_bits & 0x1:
-                raise InputError(f"{archive}: {_shown(name)} is password-protected; unpack it and give the folder")
+                raise InputError(f"{archive}: {shown(name, 120)} is password-protected; unpack it and give the folder")
             if not name.endswith("/"):
                 with package.open(member) as file:
                     yield name, member.compress_size, file
@@ -166,7 +167,7 @@ def _read_tar(archive: Path, room: _Room) -> Iterator[tuple[str, int, BinaryIO]]
             if _is_junk(member.name) or member.isdir():
                 continue
             if not member.isreg():
-                raise room.refuse(f"{_shown(member.name)} is a link or a device")
+                raise room.refuse(f"{shown(member.name, 120)} is a link or a device")
             yield member.name.replace("\\", "/"), room.archive_bytes, package.extractfile(member)
         if not package.members:
             raise InputError(f"{archive}: holds no files; get the archive again")
@@ -198,22 +199,16 @@ def _one_line_errors(archive: Path) -> Iterator[None]:
     except InputError:
         raise
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError) as error:
-        raise InputError(f"{archive}: broken or cut short ({_shown(str(error))}); download it again") from error
+        raise InputError(f"{archive}: broken or cut short ({short_reason(error)}); download it again") from error
     except NotImplementedError as error:
-        raise InputError(f"{archive}: packed in a way that cannot be read ({_shown(str(error))}); repack it") from error
+        raise InputError(f"{archive}: packed in an unknown way ({short_reason(error)}); repack it") from error
     except RuntimeError as error:  # zipfile's answer to a password
-        raise InputError(f"{archive}: {_shown(str(error))}; unpack it yourself and give the folder") from error
+        raise InputError(f"{archive}: {short_reason(error)}; unpack it yourself and give the folder") from error
     except OSError as error:
-        reason = error.strerror or _shown(str(error))
+        reason = error.strerror or short_reason(error)
         raise InputError(f"{archive}: cannot be unpacked ({reason}); check the disk and the archive") from error
     except (ValueError, OverflowError) as error:  # headers full of nonsense
-        raise InputError(f"{archive}: broken ({_shown(str(error))}); download it again") from error
-
-
-def _shown(text: str) -> str:
-    """`text` in one line of at most 120 characters."""
-    line = "".join(character if character.isprintable() else "?" for character in text)
-    return line if len(line) <= 120 else f"{line[:80]}...{line[-30:]}"
+        raise InputError(f"{archive}: broken ({short_reason(error)}); download it again") from error
 
 
 def _quiet(show_progress: bool) -> bool | None:

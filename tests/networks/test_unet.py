@@ -11,7 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from custom.errors import InputError
 from custom.networks import UNet
-from custom.networks.unet import ConvolutionBlock, UNetDecoder, UNetEncoder, soft_labels
+from custom.networks.blocks import ConvolutionBlock
+from custom.networks.encoders import UNetEncoder
+from custom.networks.unet import UNetDecoder, soft_labels
 from tests.methods.conftest import WIDTHS, make_unet
 
 UPSAMPLINGS = ("bilinear", "transposed")

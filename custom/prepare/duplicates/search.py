@@ -1,10 +1,10 @@
 """Images which are in a data set more than once: leaks, where the copies are in different splits.
 
-python -m custom.prepare.duplicates.search IMAGES_OR_DATALIST --output near_duplicates
+python -m custom duplicates IMAGES_OR_DATALIST --output near_duplicates
 
 Found are equal files, equal pixels, and the same scene after a change of size, format, brightness, contrast or gamma,
-with drawn-in text or markers, mirrored or turned by quarters, rotated a little, shifted, or cropped. The method is
-documented in `custom.prepare.duplicates.matching`.
+with drawn-in text or markers, mirrored or turned by quarters, rotated a little, shifted, or cropped. How this is done
+is documented in `custom.prepare.duplicates.matching`.
 
 Measured on images of at most 288 pixels a side; pairs were judged by eye:
 
@@ -193,7 +193,7 @@ def _read_source(source: Path, dataset_dir: Path | None) -> tuple[list[Path], li
 @click.command(cls=Command)
 @click.argument("source", type=PathTo(), metavar="DIR_OR_DATALIST")
 @click.option(
-    "--dataset_dir", type=PathTo("folder"), metavar="DIR", help="Where a datalist's paths start (default: its folder)."
+    "--dataset-dir", type=PathTo("folder"), metavar="DIR", help="Where a datalist's paths start (default: its folder)."
 )
 @output_folder()
 def command(source: Path, dataset_dir: Path | None, output: Path) -> None:
@@ -211,8 +211,4 @@ def command(source: Path, dataset_dir: Path | None, output: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    run_command(command, arguments, "python -m custom.prepare.duplicates.search")
-
-
-if __name__ == "__main__":
-    main()
+    run_command(command, arguments, "python -m custom duplicates")

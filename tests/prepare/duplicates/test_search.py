@@ -353,7 +353,7 @@ def test_a_datalist_may_lie_elsewhere(save, tmp_path, capsys):
     content = {"training": [{"image": "0.png", "label": "l.png"}], "validation": [{"image": "1.png", "label": "l.png"}]}
     (tmp_path / "lists" / "datalist.json").write_text(json.dumps(content))
     source = str(tmp_path / "lists" / "datalist.json")
-    main([source, "--dataset_dir", str(tmp_path), "--output", str(tmp_path / "report")])
+    main([source, "--dataset-dir", str(tmp_path), "--output", str(tmp_path / "report")])
     assert outcome(capsys, tmp_path / "report")[1][0]["kind"] == "exact file"
 
 
