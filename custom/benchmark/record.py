@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from custom.benchmark.plan import Plan
-from custom.data import check_dataset, data_fingerprint, load_datalist, read_datalist, read_facts
+from custom.checks import check_dataset
+from custom.data import data_fingerprint, load_datalist, read_datalist, read_facts
 from custom.errors import InputError
 from custom.files import write_whole
 

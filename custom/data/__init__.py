@@ -7,11 +7,11 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "check": ["check_dataset", "check_images", "data_fingerprint"],
         "datalist": ["load_datalist", "read_datalist"],
-        "evaluation_sampler": ["evaluation_sampler"],
+        "evaluation_loader": ["EvaluationLoader", "evaluation_sampler"],
         "facts": ["DataFacts", "model_bit_depth", "read_facts"],
-        "image_files": ["list_images"],
+        "fingerprint": ["data_fingerprint"],
+        "images": ["list_images"],
         "paired_loader": ["PairedLoader"],
     },
 )

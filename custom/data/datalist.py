@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from custom.data.datalist_paths import DatalistPaths, shown
 from custom.errors import InputError
 from custom.json_files import read_json_object
 
-__all__ = ["Splits", "load_datalist", "read_datalist"]
+__all__ = ["Splits", "files_in_use", "load_datalist", "read_datalist"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def load_datalist(
 
     Returns:
         The items of "labelled", "unlabelled", "validation" and "test", with absolute paths under "image" and "label".
-        Items of "unlabelled" have no "label", so that a mask which counts as missing cannot be opened by mistake. Test
+        Items of "unlabelled" have no "label", so that a mask which counts as missing cannot be opened. Test
         items keep the name of their "set", if all have one, for scores of each set.
 
     Raises:
@@ -90,6 +90,13 @@ def read_datalist(datalist: str | os.PathLike) -> dict[str, Any]:
     return read_json_object(datalist, "datalist")
 
 
+def files_in_use(splits: Splits, split: str) -> Iterator[dict[str, str]]:
+    """The items of `split` with only those files that training may read: never the masks of "unlabelled"."""
+    keys = ("image",) if split == "unlabelled" else ("image", "label")
+    for item in splits[split]:
+        yield {key: item[key] for key in keys if key in item}
+
+
 def _require_files(dataset_dir: Path) -> None:
     if not os.path.isdir(dataset_dir):
         raise InputError(f"dataset_dir {dataset_dir} is not a folder; give the folder the datalist's paths start from")
@@ -106,7 +113,7 @@ def _require_files(dataset_dir: Path) -> None:
 def _entries(
     content: dict[str, Any], key: str, datalist: Path, paths: DatalistPaths, needs_label: bool = False
 ) -> list[dict[str, str]]:
-    """The items listed under `key`, with absolute paths; an entry which is a mere path is an image."""
+    """The items listed under `key`, with absolute paths; an entry which is only a path is an image."""
     if not isinstance(content.get(key), list):
         raise InputError(f'datalist {datalist} lacks the list "{key}"; add it')
     items = []

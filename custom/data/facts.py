@@ -79,6 +79,17 @@ class DataFacts:
         masks = [item["label"] for item in self.data.get("labelled", ()) if "label" in item]
         return has_one_component_each(masks, self.num_classes, self.ignore_value)
 
+    def for_datalist(self) -> dict[str, Any]:
+        """The facts as a datalist states them; a bit depth or an ignored value only where there is one."""
+        return {
+            "name": self.name,
+            "class_names": list(self.class_names),
+            "num_classes": self.num_classes,
+            "one_connected_component": self.one_connected_component,
+            **({} if self.bit_depth is None else {"bit_depth": self.bit_depth}),
+            **({} if self.ignore_value is None else {"ignore_value": self.ignore_value}),
+        }
+
 
 class _Stated(BaseModel):
     """The facts that a datalist may state. A description is what the error message asks for."""

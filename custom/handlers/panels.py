@@ -11,7 +11,8 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from PIL import Image
 
-from custom.drawing.pictures import case_panel, sheet
+from custom.drawing.panels import case_panel
+from custom.drawing.sheet import sheet
 from custom.tracking import ExperimentTracker
 
 __all__ = ["PanelSaver"]

@@ -33,15 +33,13 @@ class ModelPublisher:
 
     Args:
         model: the server's model file.
-        details: see `save_model`.
     """
 
-    def __init__(self, model: str | os.PathLike, details: dict[str, Any]) -> None:
+    def __init__(self, model: str | os.PathLike) -> None:
         self.model = Path(model)
-        self.details = details
 
-    def __call__(self, network: SemiGDA, folder: Path) -> None:
-        """Save `network` as `model.pt` of `folder` and as the server's model."""
-        save_model(network, folder / "model.pt", self.details)
-        save_model(network, self.model, self.details)
+    def __call__(self, network: SemiGDA, folder: Path, details: dict[str, Any]) -> None:
+        """Save `network` as `model.pt` of `folder` and as the server's model; `details` as for `save_model`."""
+        save_model(network, folder / "model.pt", details)
+        save_model(network, self.model, details)
         self.model.with_name(UNTRAINED).unlink(missing_ok=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path, PurePath, PureWindowsPath
 
-from custom.data.image_files import IMAGE_SUFFIXES
 from custom.errors import InputError
+from custom.pixels.formats import IMAGE_SUFFIXES
 from custom.plain_names import strict_name_fault
 from custom.wording import shown
 

@@ -34,7 +34,7 @@ class ArchiveLimits:
     """Bounds on what is unpacked, checked on the bytes really read: sizes in headers may lie.
 
     The largest sets meant here are ISIC-2018 (14 GB) and BCSS; their files are compressed already. A plain bitmap of
-    a mask may shrink a thousandfold, so ratios only count from a size on that no honest mask has.
+    a mask may shrink a thousandfold, so ratios only count above a size that no mask has.
 
     Attributes:
         total_bytes: of all files of an archive.
@@ -52,7 +52,7 @@ class ArchiveLimits:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the name says that `unpack` reads it: .zip, .tar, .tar.gz, .tgz."""
+    """Whether the name ends as those of archives that `unpack` reads: .zip, .tar, .tar.gz, .tgz."""
     return path.name.lower().endswith((".zip", *_TAR_SUFFIXES))
 
 
@@ -86,7 +86,7 @@ class _Room:
         self.written: set[str] = set()
 
     def refuse(self, reason: str) -> InputError:
-        return InputError(f"{self.archive}: {reason}; do not trust this archive, get it from its official page")
+        return InputError(f"{self.archive}: {reason}; do not use this archive, download it from its official page")
 
     def require_few(self, members: int) -> None:
         if members > self.limits.members:
@@ -108,7 +108,9 @@ class _Room:
             raise InputError(f"{self.archive}: unpacks to more than {limits.total_bytes:,} bytes; see --max-archive-gb")
         for what, unpacked, packed in ((name, size, packed_size), ("it", self.total_bytes, self.archive_bytes)):
             if unpacked > limits.ratio_from_bytes and unpacked > limits.ratio * max(1, packed):
-                raise self.refuse(f"{what} unpacks to more than {limits.ratio} times its size, as bombs do")
+                raise self.refuse(
+                    f"{what} unpacks to more than {limits.ratio} times its size, as a decompression bomb does"
+                )
 
     def target(self, name: str) -> Path:
         """Where the member `name` goes, below the folder."""

@@ -87,6 +87,12 @@ class _Count(Text):
     help='Meaning of masks, such as "0,0,0=0 255,0,0=1" (folder).',
 )
 @click.option(
+    "--one-component/--several-components",
+    "one_connected_component",
+    default=None,
+    help="Each class is one connected piece per image, or may be several (default: measured on the masks).",
+)
+@click.option(
     "--ignore-value",
     type=WholeNumber(0, 65535),
     metavar="V",

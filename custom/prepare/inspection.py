@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from custom.data.image_files import IMAGE_SUFFIXES
 from custom.errors import InputError
+from custom.pixels.formats import IMAGE_SUFFIXES
 from custom.pixels.images import largest_value, read_stored_image
 from custom.pixels.mask_facts import MaskFacts, mask_facts
 from custom.pixels.naming import UnreadableFile

@@ -9,7 +9,8 @@ import random
 import pytest
 from PIL import Image
 
-from custom.data import check_dataset, load_datalist, read_facts
+from custom.checks import check_dataset
+from custom.data import load_datalist, read_facts
 from custom.errors import InputError
 
 CASES = 600

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from custom.data import DataFacts, check_dataset, load_datalist, read_facts
+from custom.checks import check_dataset
+from custom.data import DataFacts, load_datalist, read_facts
 from custom.errors import InputError
 from custom.labels import IGNORED_LABEL
 from custom.pixels import read_class_indices, read_image

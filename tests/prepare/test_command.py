@@ -24,3 +24,10 @@ def test_help_names_every_data_set_and_option(capsys):
     text = capsys.readouterr().out
     options = ("--validation-share", "--test-share", "--seed", "--max-side", "--group-duplicates", "--labelled-counts")
     assert all(word in text for word in (*SOURCES, *options, "--overwrite", "--mask-colours", "--seeded-split"))
+
+
+@pytest.mark.parametrize(("option", "stated"), [("--one-component", True), ("--several_components", False)])
+def test_connected_pieces_can_be_stated(own, tmp_path, option, stated):
+    main(["folder", "--source", str(own), "--output", str(tmp_path / "prepared"), "--no-audit", option])
+    datalist = json.loads((tmp_path / "prepared" / "datalist.json").read_text())
+    assert datalist["one_connected_component"] is stated

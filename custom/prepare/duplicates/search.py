@@ -3,8 +3,8 @@
 python -m custom duplicates IMAGES_OR_DATALIST --output near_duplicates
 
 Found are equal files, equal pixels, and the same scene after a change of size, format, brightness, contrast or gamma,
-with drawn-in text or markers, mirrored or turned by quarters, rotated a little, shifted, or cropped. How this is done
-is documented in `custom.prepare.duplicates.matching`.
+with drawn-in text or markers, mirrored or turned by quarters, rotated a little, shifted, or cropped. The method is
+documented in `custom.prepare.duplicates.matching`.
 
 Measured on images of at most 288 pixels a side; pairs were judged by eye:
 
@@ -42,30 +42,18 @@ from tqdm import tqdm
 
 from custom.command_line import Command, PathTo, output_folder, run_command
 from custom.data.datalist import load_datalist
-from custom.data.image_files import IMAGE_SUFFIXES, list_files
 from custom.errors import InputError
 from custom.files import file_digest, write_whole
 from custom.pixels import read_image
+from custom.pixels.formats import IMAGE_SUFFIXES
 from custom.prepare.duplicates.matching import Match, Views, find_matches, prepare_views
+from custom.prepare.duplicates.near_duplicate import NearDuplicate
 from custom.prepare.duplicates.picture import draw_contact_sheet
+from custom.prepare.listing import list_files
 
-__all__ = ["NearDuplicate", "draw_contact_sheet", "duplicate_groups", "find_near_duplicates", "main", "write_tables"]
+__all__ = ["duplicate_groups", "find_near_duplicates", "main", "write_tables"]
 
 WHOLE_FRAME = 0.93  # share of either picture from which two frames count as equal: alignment is not exact
-
-
-class NearDuplicate(NamedTuple):
-    """Two images of the same scene."""
-
-    first: int
-    second: int
-    """Positions in the sequence of paths; first < second."""
-    kind: str
-    """"exact file", "same pixels", "same" (brightness, size, format, text or a slight movement may differ), "flipped"
-    (mirrored, and perhaps turned), "turned" (by quarters), "cropped" (the frames differ), or "flipped, cropped" or
-    "turned, cropped"."""
-    distance: float
-    """0 for equal pixels; else 1 less the local correlation, which is at most 0.55."""
 
 
 class _Fingerprint(NamedTuple):

@@ -1,4 +1,4 @@
-"""ACDC as the challenge distributes it: two NIfTI volumes a patient with their ground truth, cut into slices."""
+"""ACDC as the challenge distributes it: two NIfTI volumes per patient with their ground truth, cut into slices."""
 
 from __future__ import annotations
 
@@ -133,6 +133,7 @@ ACDC = Source(
     title="ACDC, cardiac MRI",
     layout="volumes such as patient001_frame01.nii.gz with patient001_frame01_gt.nii.gz",
     find=find_acdc,
+    short_name="ACDC",
     class_names=("background", "right ventricle", "myocardium", "left ventricle"),
     masks="indices",
 )
