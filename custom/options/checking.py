@@ -36,6 +36,7 @@ LEAST_CHANNELS_LAST = 8
 """Width of the trainable encoder from which on channels_last is safe."""
 
 MONAI_KEYS = ("imports", "initialize", "run", "finalize")  # which MONAI evaluates without being asked
+QUICKSTART_PARTS = ("phantom", "labels_only")  # which its run on the labels alone has in its configuration unused
 OVERLAYS = Path(__file__).parents[1] / "configs"
 
 
@@ -153,8 +154,9 @@ def _check_keys(config: Mapping[str, Any], kinds: Kinds, given: Mapping[str, Any
     """
     referenced = set(re.findall(r"@([A-Za-z_]\w*)", json.dumps(config, default=str)))
     known = [key for key in config if key in kinds or key in referenced]
+    others = (*MONAI_KEYS, *QUICKSTART_PARTS)
     for key in config:
-        is_known = key in known or key in MONAI_KEYS or key.startswith("_") or can_be_run(config[key], config)
+        is_known = key in known or key in others or key.startswith("_") or can_be_run(config[key], config)
         if not is_known or (key in given and key.startswith("_")):
             dashes = "--" if key in given else ""
             raise InputError(f"unknown option {dashes}{shown(key)}{nearest(key, [*known, *kinds])}")

@@ -94,9 +94,14 @@ def _class_of(key: str, part: Mapping[str, Any], locator: ComponentLocator) -> C
 
 
 def _arguments(called: Callable[..., Any]) -> dict[str, Any] | None:
-    """Arguments with their defaults; None if it takes any. `**kwargs` of a class are arguments of its base classes."""
+    """Arguments with their defaults; None if it takes any.
+
+    `**kwargs` of a class are arguments of its `arguments_of`, another class, or else of its base classes.
+    """
     functions = [called]
-    if inspect.isclass(called):
+    if hasattr(called, "arguments_of"):
+        functions = [called.__init__, called.arguments_of.__init__]
+    elif inspect.isclass(called):
         functions = [each.__dict__["__init__"] for each in inspect.getmro(called) if "__init__" in each.__dict__]
     arguments: dict[str, Any] = {}
     for function in functions:
