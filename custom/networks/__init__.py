@@ -7,7 +7,9 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "build": ["SCDLUNetPair", "UNetPair", "UNetWithPyramid", "UNetWithRectifier", "UNetWithTeacher"],
         "diffrect": ["DiffRectNetworks", "LabelRectifier"],
+        "encoders": ["build_encoder"],
         "latent_mapper": ["LatentMapper"],
         "model_file": ["load_model", "load_trained_weights", "model_details", "save_model"],
         "pyramid_unet": ["PyramidUNet"],

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from custom.networks.encoders import DROPOUT, WIDTHS, UNetEncoder
 from custom.networks.latent_denoiser import LatentDenoiser, TimeEmbedding
 from custom.networks.latent_diffusion import LatentDiffusion
 from custom.networks.training_networks import TrainingNetworks
-from custom.networks.unet import DROPOUT, WIDTHS, UNetDecoder, UNetEncoder
+from custom.networks.unet import UNetDecoder
 from custom.transforms.colour_palette import colour_labels, colour_palette
 
 __all__ = ["DiffRectNetworks", "LabelRectifier", "Reconstruction"]

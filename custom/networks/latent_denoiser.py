@@ -8,7 +8,8 @@ from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
-from custom.networks.unet import ConvolutionBlock, UNetDecoder
+from custom.networks.blocks import ConvolutionBlock
+from custom.networks.unet import UNetDecoder
 
 __all__ = ["LatentDenoiser", "TimeEmbedding"]
 

@@ -31,7 +31,7 @@ class PyramidUNet(TrainingNetworks):
 
     def __init__(self, unet: UNet) -> None:
         super().__init__(unet)
-        widths = unet.architecture["widths"]
+        widths = unet.encoder.widths
         if len(widths) < 5:
             raise InputError(f"widths {list(widths)}: PyramidUNet needs a U-Net of at least five resolutions")
         self.further_heads = nn.ModuleList(nn.Conv2d(width, unet.num_classes, 3, padding=1) for width in widths[1:4])

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from custom.networks.class_distributions import ClassDistributionOutputs, ClassDistributions
-from custom.networks.unet import DROPOUT, WIDTHS, UNet
+from custom.networks.encoders import DROPOUT, WIDTHS
+from custom.networks.unet import UNet
 
 __all__ = ["SCDLUNet"]
 
@@ -59,6 +60,8 @@ class SCDLUNet(UNet):
         temperature: see `ClassDistributions`.
         samples: see `ClassDistributions`.
         token_samples: see `ClassDistributions`.
+        encoder: see `UNet`.
+        seed: see `UNet`.
 
     Attributes:
         distributions: the `ClassDistributions`.
@@ -78,16 +81,18 @@ class SCDLUNet(UNet):
         temperature: float = 0.2,
         samples: int = 50,
         token_samples: int = 2,
+        encoder: str = "none",
+        seed: int | None = None,
     ) -> None:
-        super().__init__(num_classes, in_channels, widths, dropout, upsampling)
+        super().__init__(num_classes, in_channels, widths, dropout, upsampling, encoder, seed)
         settings = {
             "embedding_channels": embedding_channels,
             "temperature": temperature,
             "samples": samples,
             "token_samples": token_samples,
         }
-        self.distributions = ClassDistributions(widths[-1], num_classes, **settings)
-        stage_channels = list(reversed(widths[1:]))
+        self.distributions = ClassDistributions(self.encoder.widths[-1], num_classes, **settings)
+        stage_channels = list(reversed(self.encoder.widths[1:]))
         self.injections = nn.ModuleList(PriorInjection(3 * embedding_channels, stage_channels) for _ in upsampling)
         self.architecture |= {"network": "SCDLUNet", **settings}
 

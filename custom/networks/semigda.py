@@ -11,6 +11,7 @@ from custom.errors import InputError
 from custom.first_stage.loading import load_first_stage
 from custom.first_stage.model import FirstStage, build_first_stage
 from custom.labels.codec import LabelCodec
+from custom.networks.blocks import start_from_seed
 from custom.networks.latent_mapper import LatentMapper
 from custom.networks.skip_adapters import SkipAdapters
 from custom.networks.trainable_encoder import TrainableEncoder
@@ -60,6 +61,7 @@ class SemiGDA(nn.Module):
         label_divisor: see `LabelCodec`.
         label_range: see `LabelCodec`.
         subfolder: passed to `load_first_stage`.
+        seed: seed of the initial weights; None draws them from the random numbers as they are.
 
     Raises:
         InputError: an argument is not among the choices, or the first stage cannot be loaded.
@@ -80,8 +82,10 @@ class SemiGDA(nn.Module):
         label_divisor: str = "K-1",
         label_range: str = "signed",
         subfolder: str | None = None,
+        seed: int | None = None,
     ) -> None:
         super().__init__()
+        start_from_seed(seed)
         if adapters not in ("both", "image", "mask", "none"):
             raise InputError(f"adapters {adapters!r}: choose 'both', 'image', 'mask' or 'none'")
         if latent_noise not in ("unscaled", "scaled", "off"):

@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from custom.errors import InputError
+from custom.networks.blocks import ConvolutionBlock, start_from_seed
+from custom.networks.encoders import DROPOUT, WIDTHS, build_encoder
 
-__all__ = ["ConvolutionBlock", "UNet", "UNetDecoder", "UNetEncoder", "soft_labels"]
-
-WIDTHS = (16, 32, 64, 128, 256)
-DROPOUT = (0.05, 0.1, 0.2, 0.3, 0.5)
+__all__ = ["UNet", "UNetDecoder", "soft_labels"]
 
 
 def soft_labels(logits: Tensor) -> Tensor:
@@ -27,75 +25,6 @@ def soft_labels(logits: Tensor) -> Tensor:
     if logits.shape[1] == 2:
         return logits.float().softmax(dim=1)[:, 1:]
     return logits.argmax(dim=1, keepdim=True).float()
-
-
-class ConvolutionBlock(nn.Module):
-    """Two 3x3 convolutions, each with batch normalisation and LeakyReLU, and dropout between them.
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        dropout: dropout probability.
-        time_channels: channels of a time embedding that is added after the first convolution; None for none.
-    """
-
-    def __init__(
-        self, in_channels: int, out_channels: int, dropout: float = 0.0, time_channels: int | None = None
-    ) -> None:
-        super().__init__()
-        activation = ("leakyrelu", {"negative_slope": 0.01})
-        self.first = Convolution(2, in_channels, out_channels, adn_ordering="NA", norm="batch", act=activation)
-        self.time = None if time_channels is None else nn.Sequential(nn.SiLU(), nn.Linear(time_channels, out_channels))
-        self.dropout = nn.Dropout(dropout)
-        self.second = Convolution(2, out_channels, out_channels, adn_ordering="NA", norm="batch", act=activation)
-
-    def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
-        """Features [B, in, H, W] and a time embedding [B or 1, time_channels] -> [B, out, H, W]."""
-        x = self.first(x)
-        if self.time is not None:
-            x = x + self.time(time)[:, :, None, None]
-        return self.second(self.dropout(x))
-
-
-class UNetEncoder(nn.Module):
-    """Convolution blocks with max-pooling between them.
-
-    Args:
-        in_channels: channels of the input.
-        widths: channels of each resolution, the finest first.
-        dropout: dropout probability of each resolution.
-        time_channels: see `ConvolutionBlock`.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        widths: Sequence[int] = WIDTHS,
-        dropout: Sequence[float] = DROPOUT,
-        time_channels: int | None = None,
-    ) -> None:
-        super().__init__()
-        inputs = (in_channels, *widths[:-1])
-        self.blocks = nn.ModuleList(
-            ConvolutionBlock(*sizes, time_channels) for sizes in zip(inputs, widths, dropout, strict=True)
-        )
-        self.pool = nn.MaxPool2d(2)
-
-    def forward(self, x: Tensor, time: Tensor | None = None, added: Sequence[Tensor] | None = None) -> list[Tensor]:
-        """Input [B, C, H, W] -> features of each resolution, the finest first.
-
-        Args:
-            x: the input.
-            time: time embedding, see `ConvolutionBlock`.
-            added: a tensor for each resolution, added to its features before they go on to the next.
-        """
-        features: list[Tensor] = []
-        for level, block in enumerate(self.blocks):
-            x = block(self.pool(x) if level else x, time)
-            if added is not None:
-                x = x + added[level]
-            features.append(x)
-        return features
 
 
 class UpStage(nn.Module):
@@ -162,11 +91,13 @@ class UNet(nn.Module):
         widths: channels of each resolution, the finest first.
         dropout: dropout probability of each resolution of the encoder; the decoder has none.
         upsampling: one entry for each decoder, see `UNetDecoder`. The first decoder predicts; others only train.
+        encoder: name of the encoder, see `build_encoder`.
+        seed: seed of the initial weights; None draws them from the random numbers as they are.
 
     Attributes:
         branches: names of the predictions, for evaluation.
         hard_labels: whether `forward` gives whole class numbers only, which must not be interpolated.
-        architecture: all arguments, from which `from_architecture` builds the network again.
+        architecture: all arguments but the seed, from which `from_architecture` builds the network again.
     """
 
     branches = ("prediction",)
@@ -179,13 +110,16 @@ class UNet(nn.Module):
         widths: Sequence[int] = WIDTHS,
         dropout: Sequence[float] = DROPOUT,
         upsampling: Sequence[str] = ("bilinear",),
+        encoder: str = "none",
+        seed: int | None = None,
     ) -> None:
         super().__init__()
+        start_from_seed(seed)
         self.num_classes = num_classes
         self.hard_labels = num_classes > 2
-        self.encoder = UNetEncoder(in_channels, widths, dropout)
-        self.decoders = nn.ModuleList(UNetDecoder(widths, kind) for kind in upsampling)
-        self.heads = nn.ModuleList(nn.Conv2d(widths[0], num_classes, 3, padding=1) for _ in upsampling)
+        self.encoder = build_encoder(encoder, in_channels, widths, dropout)
+        self.decoders = nn.ModuleList(UNetDecoder(self.encoder.widths, kind) for kind in upsampling)
+        self.heads = nn.ModuleList(nn.Conv2d(self.encoder.widths[0], num_classes, 3, padding=1) for _ in upsampling)
         self.architecture = {
             "network": "UNet",
             "num_classes": num_classes,
@@ -193,6 +127,7 @@ class UNet(nn.Module):
             "widths": list(widths),
             "dropout": list(dropout),
             "upsampling": list(upsampling),
+            "encoder": encoder,
         }
 
     @classmethod

@@ -12,7 +12,6 @@ from custom.networks import (
     MeanTeacher,
     NetworkPair,
     SemiGDA,
-    UNet,
     load_model,
     load_trained_weights,
     model_details,
@@ -168,27 +167,6 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
 # Whole models
 
 
-@pytest.mark.parametrize("kind", ["kl", "tiny", "taef2"])
-def test_a_model_predicts_alike_after_loading_without_any_download(kind, make_network, images, tmp_path, no_download):
-    network = make_network(kind, num_classes=3, width=4).train()
-    network(images)  # moves the running statistics of the batch normalisation away from their start
-    save_model(network, tmp_path / "model.pt", {"image_size": 16})
-    loaded = load_model(tmp_path / "model.pt")
-    assert not loaded.training
-    assert loaded.num_classes == 3
-    assert loaded.architecture == network.architecture
-    assert torch.equal(loaded(images), network.eval()(images))
-
-
-def test_a_loaded_model_is_frozen_where_the_original_was(make_network, tmp_path):
-    network = make_network()
-    save_model(network, tmp_path / "model.pt")
-    trainable = {
-        name for name, parameter in load_model(tmp_path / "model.pt").named_parameters() if parameter.requires_grad
-    }
-    assert trainable == {name for name, parameter in network.named_parameters() if parameter.requires_grad}
-
-
 def test_the_details_of_a_model_are_kept(make_network, tmp_path):
     save_model(make_network(), tmp_path / "with.pt", {"image_size": 16, "bgr": True, "split": None})
     save_model(make_network(), tmp_path / "without.pt")
@@ -290,47 +268,6 @@ def moved_statistics(network):
 def larger_images():
     """Two RGB images of 32 x 32 pixels in [0, 1]."""
     return torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(5))
-
-
-def test_a_model_holds_the_network_that_predicts_alone(make_trained, larger_images, tmp_path, no_download):
-    network = moved_statistics(make_trained(num_classes=2))
-    save_model(network, tmp_path / "model.pt", {"image_size": 32})
-    assert load_checkpoint(tmp_path / "model.pt")["model"].keys() == make_unet().state_dict().keys()
-    loaded = load_model(tmp_path / "model.pt")
-    assert type(loaded) is UNet
-    assert not loaded.training
-    assert loaded.architecture == make_unet().architecture
-    assert torch.equal(loaded(larger_images), network(larger_images))
-    assert model_details(tmp_path / "model.pt") == {"image_size": 32}
-
-
-def test_saving_leaves_the_trained_network_as_it_was(make_trained, tmp_path):
-    network = make_trained().train()
-    before = {key: value.clone() for key, value in network.state_dict().items()}
-    save_model(network, tmp_path / "model.pt")
-    assert network.training
-    assert network.state_dict().keys() == before.keys()
-    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
-
-
-def test_training_may_start_from_a_model(make_trained, larger_images, tmp_path):
-    trained, network = moved_statistics(make_trained()), make_trained(seed=4).eval()
-    save_model(trained, tmp_path / "model.pt")
-    before = {key: value.clone() for key, value in network.state_dict().items()}
-    load_trained_weights(network, tmp_path / "model.pt")
-    assert torch.equal(network(larger_images), trained(larger_images))
-    predicting = {value.data_ptr() for value in network.inference_network().state_dict().values()}
-    for key, value in network.state_dict().items():
-        if value.data_ptr() not in predicting:
-            assert torch.equal(value, before[key]), key
-
-
-def test_training_may_start_from_the_best_of_a_stage(make_trained, tmp_path):
-    trained, network = moved_statistics(make_trained()), make_trained(seed=4)
-    save_atomically({"model": trained.state_dict()}, tmp_path / "best.pt")
-    load_trained_weights(network, tmp_path / "best.pt")
-    pairs = zip(network.state_dict().values(), trained.state_dict().values(), strict=True)
-    assert all(torch.equal(*pair) for pair in pairs)
 
 
 def test_a_mean_teacher_may_start_from_the_best_of_a_supervised_stage(larger_images, tmp_path):

@@ -30,10 +30,6 @@ def test_further_answers_come_from_a_half_a_quarter_and_an_eighth_of_the_size(ne
         assert len(blocks[0, 0, :, :, 0].unique()) == (32 // factor) ** 2
 
 
-def test_sizes_that_do_not_halve_evenly_work(network):
-    assert {answer.shape for answer in network.all_logits(torch.rand(1, 3, 25, 38))} == {(1, 3, 25, 38)}
-
-
 def test_with_more_than_five_resolutions_the_three_finest_below_the_last_get_heads():
     network = PyramidUNet(UNet(widths=(4, 8, 12, 16, 20, 24), dropout=(0.0,) * 6)).eval()
     assert [head.in_channels for head in network.further_heads] == [8, 12, 16]
@@ -101,12 +97,3 @@ def test_scaling_stays_within_its_limits_and_is_the_same_for_all_images():
     assert torch.equal(scaled[0], scaled[1])
     assert 0.7 <= scaled.min() < 0.71 and 1.29 < scaled.max() <= 1.3
     assert len(scaled[0].unique()) > 900
-
-
-def test_gradient_reaches_encoder_decoder_and_every_head():
-    torch.manual_seed(0)
-    network = PyramidUNet(UNet(widths=WIDTHS)).train()
-    sum((answer**2).mean() for answer in network.all_logits(torch.rand(2, 3, 32, 32))).backward()
-    modules = [network.deployed.encoder, network.deployed.decoders, network.deployed.heads, *network.further_heads]
-    for module in modules:
-        assert any(parameter.grad.abs().sum() > 0 for parameter in module.parameters())

@@ -11,7 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from custom.errors import InputError
 from custom.networks import UNet
-from custom.networks.unet import ConvolutionBlock, UNetDecoder, UNetEncoder, soft_labels
+from custom.networks.blocks import ConvolutionBlock
+from custom.networks.encoders import UNetEncoder
+from custom.networks.unet import UNetDecoder, soft_labels
 from tests.methods.conftest import WIDTHS, make_unet
 
 UPSAMPLINGS = ("bilinear", "transposed")
@@ -251,13 +253,6 @@ def test_unknown_upsampling_names_the_choices():
 # The whole network
 
 
-@pytest.mark.parametrize("upsampling", UPSAMPLINGS)
-@pytest.mark.parametrize("size", [(33, 32), (47, 61), (56, 40)])
-def test_sizes_that_do_not_halve_evenly_work(size, upsampling):
-    network = make_unet(upsampling=(upsampling,)).eval()
-    assert network(torch.rand(1, 3, *size)).shape == (1, 1, *size)
-
-
 def test_all_logits_are_those_of_every_decoder_on_one_encoder():
     network = make_unet(upsampling=UPSAMPLINGS)
     calls = []
@@ -294,13 +289,6 @@ def test_the_inference_network_shares_the_weights_of_the_first_decoder_alone():
     own = {id(parameter) for parameter in network.parameters()}
     assert all(id(parameter) in own for parameter in slim.parameters())
     assert len(network.decoders) == 2
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_the_inference_network_stays_in_its_mode(training):
-    network = make_unet(upsampling=UPSAMPLINGS).train(training)
-    slim = network.inference_network()
-    assert all(module.training == training for part in (slim, network) for module in part.modules())
 
 
 def test_with_one_decoder_it_is_the_inference_network_itself():
@@ -351,17 +339,6 @@ def test_soft_labels_of_bfloat16_logits_are_float32():
 
 
 # Other formats
-
-
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-@pytest.mark.parametrize("num_classes", [2, 3])
-def test_torchscript_predicts_the_same_at_other_sizes_too(num_classes):
-    network = with_moved_statistics(make_unet(num_classes))
-    traced = torch.jit.trace(network, torch.rand(1, 3, 32, 32))
-    for size in (32, 48, 41):
-        images = torch.rand(2, 3, size, size)
-        with torch.no_grad():
-            torch.testing.assert_close(traced(images), network(images), rtol=0, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*legacy TorchScript-based ONNX")

@@ -1,0 +1,135 @@
+"""Several networks at once, built from the arguments of one U-Net: what a configuration names.
+
+Each is one of `training_networks.py`, `pyramid_unet.py` or `diffrect.py` with its U-Nets made here, so that a
+configuration gives numbers and names only. The same seed always gives the same initial weights, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from custom.networks.diffrect import DiffRectNetworks, LabelRectifier
+from custom.networks.encoders import DROPOUT, WIDTHS
+from custom.networks.pyramid_unet import PyramidUNet
+from custom.networks.scdl_unet import SCDLUNet
+from custom.networks.training_networks import MeanTeacher, NetworkPair
+from custom.networks.unet import UNet
+
+__all__ = ["SCDLUNetPair", "UNetPair", "UNetWithPyramid", "UNetWithRectifier", "UNetWithTeacher"]
+
+SEEDS = 2**32  # as many as NumPy has
+
+
+class UNetPair(NetworkPair):
+    """Two U-Nets of different initial weights: those of `seed` and those of `seed + 1`.
+
+    >>> pair = UNetPair(num_classes=3, seed=0)
+    >>> pair.first.num_classes, pair.second.num_classes
+    (3, 3)
+
+    Args:
+        num_classes: K, with the background.
+        seed: seed of the first one's initial weights; None draws both from the random numbers as they are.
+        arguments: further arguments of `UNet`.
+    """
+
+    arguments_of = UNet
+
+    def __init__(self, num_classes: int = 2, seed: int | None = None, **arguments: Any) -> None:
+        super().__init__(*(UNet(num_classes, seed=each, **arguments) for each in _two_seeds(seed)))
+
+
+class SCDLUNetPair(NetworkPair):
+    """Two `SCDLUNet` of different initial weights: those of `seed` and those of `seed + 1`.
+
+    >>> pair = SCDLUNetPair(num_classes=3, seed=0, samples=10)
+    >>> pair.first.distributions.samples, pair.second.distributions.samples
+    (10, 10)
+
+    Args:
+        num_classes: K, with the background.
+        seed: seed of the first one's initial weights; None draws both from the random numbers as they are.
+        arguments: further arguments of `SCDLUNet`.
+    """
+
+    arguments_of = SCDLUNet
+
+    def __init__(self, num_classes: int = 2, seed: int | None = None, **arguments: Any) -> None:
+        super().__init__(*(SCDLUNet(num_classes, seed=each, **arguments) for each in _two_seeds(seed)))
+
+
+class UNetWithTeacher(MeanTeacher):
+    """A U-Net and its teacher, see `MeanTeacher`.
+
+    >>> UNetWithTeacher(num_classes=3, seed=0).teacher.num_classes
+    3
+
+    Args:
+        num_classes: K, with the background.
+        decay: see `MeanTeacher`.
+        arguments: further arguments of `UNet`, such as `seed`.
+    """
+
+    arguments_of = UNet
+
+    def __init__(self, num_classes: int = 2, decay: float = 0.99, **arguments: Any) -> None:
+        super().__init__(UNet(num_classes, **arguments), decay)
+
+
+class UNetWithPyramid(PyramidUNet):
+    """A U-Net with further heads on its decoder, see `PyramidUNet`.
+
+    >>> len(UNetWithPyramid(num_classes=3, seed=0).further_heads)
+    3
+
+    Args:
+        num_classes: K, with the background.
+        arguments: further arguments of `UNet`, such as `seed`.
+
+    Raises:
+        InputError: fewer than five resolutions.
+    """
+
+    arguments_of = UNet
+
+    def __init__(self, num_classes: int = 2, **arguments: Any) -> None:
+        super().__init__(UNet(num_classes, **arguments))
+
+
+class UNetWithRectifier(DiffRectNetworks):
+    """A U-Net and the rectifier of its pseudo-labels, for the same classes and of the same widths.
+
+    >>> UNetWithRectifier(num_classes=3, seed=0, diffusion_steps=4, sampling_steps=4).rectifier.diffusion.sampling
+    [3, 2, 1, 0]
+
+    Args:
+        num_classes: K, with the background.
+        in_channels: channels of the images.
+        widths: channels of each resolution of both, the finest first.
+        dropout: dropout probability of each resolution of the encoders of both.
+        encoder: of the U-Net that segments, see `UNet`.
+        seed: seed of the U-Net's initial weights, from which those of the rectifier follow; None draws them from the
+            random numbers as they are.
+        arguments: further arguments of `LabelRectifier`.
+    """
+
+    arguments_of = LabelRectifier
+
+    def __init__(
+        self,
+        num_classes: int = 2,
+        in_channels: int = 3,
+        widths: Sequence[int] = WIDTHS,
+        dropout: Sequence[float] = DROPOUT,
+        encoder: str = "none",
+        seed: int | None = None,
+        **arguments: Any,
+    ) -> None:
+        segmenter = UNet(num_classes, in_channels, widths, dropout, encoder=encoder, seed=seed)
+        super().__init__(segmenter, LabelRectifier(num_classes, in_channels, widths, dropout, **arguments))
+
+
+def _two_seeds(seed: int | None) -> tuple[int | None, int | None]:
+    """A seed and the next one; 0 comes after the largest."""
+    return (None, None) if seed is None else (seed, (seed + 1) % SEEDS)
