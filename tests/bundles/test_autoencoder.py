@@ -24,7 +24,7 @@ SMALL = {
 def make_first_stage(phantom, runs_dir, **overrides):
     workflow = make_workflow(
         "train_autoencoder.yaml",
-        run_id="autoencoder",
+        run_id="training",
         dataset_dir=str(phantom),
         runs_dir=str(runs_dir),
         run_name="autoencoder",
