@@ -1,31 +1,35 @@
 """What all commands of this package share: options that are checked at once, and one line for what is wrong.
 
-A command is a `click.command(cls=Command)` whose options have the types below; `run_command` calls it. Options may be
-written with hyphens or underscores. This module imports neither torch nor MONAI: help and errors come at once.
+A command is a `click.command(cls=Command)` whose options have the types below, and `CommandGroup` holds several.
+`run_command` calls them. Options may be written with hyphens or underscores. This module imports neither torch nor
+MONAI: help and errors come at once.
 """
 
 from __future__ import annotations
 
-import difflib
+import importlib
 import math
 import os
 import re
 import stat
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from custom.errors import InputError, show_input_errors_in_one_line
+from custom.error_hook import show_input_errors_in_one_line
+from custom.errors import InputError
+from custom.wording import did_you_mean, nearest_name, shown
 
 __all__ = [
     "BUNDLE",
     "EVALUATED",
     "SEED",
     "Command",
+    "CommandGroup",
     "Name",
     "Number",
     "PathOrId",
@@ -33,7 +37,6 @@ __all__ = [
     "Text",
     "Values",
     "WholeNumber",
-    "did_you_mean",
     "is_evaluated",
     "output_folder",
     "run_command",
@@ -69,12 +72,6 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None, 
         raise InputError(_one_line(error)) from None
 
 
-def did_you_mean(text: str, known: Iterable[str]) -> str:
-    """`; did you mean 'NAME'?` with the nearest of the known names, or nothing where none is near."""
-    close = difflib.get_close_matches(text.lower(), list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
 def is_evaluated(value: Any) -> bool:
     """Whether a configuration would evaluate, resolve or instantiate this value or a part of it.
 
@@ -92,16 +89,18 @@ def unprintable(text: str) -> str:
     return next(filter(None, (CHARACTERS_REFUSED.get(unicodedata.category(character)) for character in text)), "")
 
 
+def _normalised(name: str) -> str:
+    return name.replace("_", "-")
+
+
+_CONTEXT = {"token_normalize_func": _normalised, "max_content_width": 120, "help_option_names": ["-h", "--help"]}
+
+
 class Command(click.Command):
     """A command whose options may be written with hyphens or underscores."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        settings = {
-            "token_normalize_func": _normalised,
-            "max_content_width": 120,
-            "help_option_names": ["-h", "--help"],
-        }
-        options["context_settings"] = settings | (options.get("context_settings") or {})
+        options["context_settings"] = _CONTEXT | (options.get("context_settings") or {})
         super().__init__(*arguments, **options)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -126,6 +125,44 @@ class Command(click.Command):
                 values = 1
                 parted.append(word)
         return parted
+
+
+class CommandGroup(click.Group):
+    """Several commands under one name. Each is imported when it is called, so that the help of all comes at once.
+
+    Args:
+        commands: the module that holds each command as `command`, and one line on what it does, by name.
+        help: what the commands are for.
+    """
+
+    def __init__(self, commands: Mapping[str, tuple[str, str]], help: str) -> None:
+        super().__init__(help=help, context_settings=_CONTEXT, no_args_is_help=False, subcommand_metavar="COMMAND ...")
+        self.modules = commands
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the help."""
+        return list(self.modules)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, or None for an unknown name."""
+        if cmd_name not in self.modules:
+            return None
+        return importlib.import_module(self.modules[cmd_name][0]).command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one line for each command, without its import."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in self.modules.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first of the arguments names, and its arguments."""
+        name = _normalised(args[0])
+        if (command := self.get_command(ctx, name)) is None:
+            hint = did_you_mean(name, self.modules)
+            raise InputError(f"COMMAND: {args[0]!r} is not one of {', '.join(self.modules)}{hint}")
+        return name, command, args[1:]
 
 
 class Values(click.Option):
@@ -248,7 +285,7 @@ class PathTo(Text):
         text = str(value)
         self._check_characters(text, param, ctx)
         path = _expanded(self, text, param, ctx)
-        text = text if len(text) <= 200 else f"{text[:60]}..."
+        text = shown(text, 200)
         try:
             mode = os.stat(path).st_mode
         except (FileNotFoundError, NotADirectoryError):
@@ -291,10 +328,6 @@ def _expanded(kind: click.ParamType, text: str, param: click.Parameter | None, c
         kind.fail(f"{text}: there is no such user; write the whole path", param, ctx)
 
 
-def _normalised(name: str) -> str:
-    return name.replace("_", "-")
-
-
 def _spelling(param: click.Parameter) -> str:
     """How the user writes a parameter: `--max-side`, or `DATASET`."""
     return max(param.opts, key=len) if isinstance(param, click.Option) else param.human_readable_name
@@ -316,5 +349,5 @@ def _nearest_option(name: str, context: click.Context | None) -> str:
         return "options begin with two hyphens, see --help"
     params = context.command.get_params(context) if context else []
     spelled = {_normalised(spelling): spelling for param in params for spelling in param.opts if spelling != "-h"}
-    close = difflib.get_close_matches(_normalised(name), list(spelled), n=1, cutoff=0.5)
-    return f"did you mean {spelled[close[0]]}?" if close else "see --help"
+    nearest = nearest_name(_normalised(name), spelled)
+    return f"did you mean {spelled[nearest]}?" if nearest else "see --help"

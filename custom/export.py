@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from custom.checkpoints.untrained import UNTRAINED
 from custom.command_line import BUNDLE, Command, PathTo, run_command
 from custom.errors import InputError
 
@@ -111,8 +112,6 @@ def _copy(bundle: Path, model: Path | None, copy: Path) -> None:
         elif source.exists():
             shutil.copy2(source, copy / part)
     if model is not None:
-        from custom.monai_label.models import UNTRAINED
-
         (copy / "models").mkdir()
         shutil.copy2(model, copy / "models" / "model.pt")
         if (note := model.with_name(UNTRAINED)).is_file():
@@ -204,8 +203,4 @@ def command(bundle: Path, output: Path, checkpoint: Path | None, overwrite: bool
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    run_command(command, arguments, "python -m custom.export")
-
-
-if __name__ == "__main__":
-    main()
+    run_command(command, arguments, "python -m custom export")

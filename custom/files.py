@@ -1,4 +1,4 @@
-"""Files: written so that they are never half there, and told apart by their content."""
+"""Files: written whole or not at all, compared by content, and refused in one line where they cannot be read."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ from custom.errors import InputError
 
 __all__ = [
     "file_digest",
+    "is_partial",
     "is_system_file",
     "name_key",
     "open_file",
     "require_regular_file",
     "short_names",
+    "whole_file",
     "write_whole",
 ]
 
 _SYSTEM_NAMES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r"}
+_PARTIAL = ".part"
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:
@@ -109,17 +112,49 @@ def short_names(paths: Sequence[str]) -> list[str]:
     return [Path(os.path.relpath(path, shared)).as_posix() for path in paths]
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write beside the target, then rename: an interrupted run leaves the old file or the new one, never half of it.
+@contextmanager
+def whole_file(path: str | os.PathLike[str], durable: bool = False) -> Iterator[BinaryIO]:
+    """Open a file beside `path` for writing bytes, which takes the place of `path` when the block ends.
+
+    An interrupted run leaves the old file or the new one, never half of it; what a killed process leaves is known to
+    `is_partial`.
+
+    Args:
+        path: the file to write; its folder exists.
+        durable: wait until the content is on the disk, so that it survives a power failure too.
 
     Raises:
         OSError: it cannot be written, with the name of the file; the old one is kept.
     """
-    partial = path.with_name(f".{path.name}.part")
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
     try:
-        partial.write_bytes(content)
+        with partial.open("wb") as file:
+            yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
+        if error.errno is None:  # raised by a library, without the system's reason
+            raise
+        raise type(error)(error.errno, error.strerror, str(path)) from error
+    finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
-        raise type(error)(error.errno, error.strerror, str(path)) from error
+
+
+def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file of `content` at once, see `whole_file`.
+
+    Raises:
+        OSError: it cannot be written, with the name of the file; the old one is kept.
+    """
+    with whole_file(path) as file:
+        file.write(content)
+
+
+def is_partial(path: str | os.PathLike[str]) -> bool:
+    """Whether the name is one that `whole_file` gives to a file which is not finished."""
+    name = Path(path).name
+    return name.startswith(".") and name.endswith(_PARTIAL)

@@ -14,7 +14,8 @@ import ignite.distributed as idist
 import torch
 import torch.distributed as dist
 
-from custom.errors import SECONDS_FOR_THE_FIRST_PROCESS, InputError, show_input_errors_in_one_line
+from custom.error_hook import SECONDS_FOR_THE_FIRST_PROCESS, show_input_errors_in_one_line
+from custom.errors import InputError, short_reason
 
 __all__ = ["join_processes", "leave_processes", "on_first_process", "others_needed", "refuse_strangers"]
 
@@ -112,5 +113,5 @@ def others_needed() -> Iterator[None]:
     except RuntimeError as error:
         raise InputError(
             f"another of the {idist.get_world_size()} processes stopped; its own message, if any, says why "
-            f"({' '.join(str(error).split())[:160]})"
+            f"({short_reason(error)})"
         ) from error

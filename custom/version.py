@@ -6,7 +6,8 @@ import os
 import re
 from pathlib import Path
 
-from custom.errors import InputError, show_input_errors_in_one_line
+from custom.error_hook import show_input_errors_in_one_line
+from custom.errors import InputError
 
 __all__ = ["__version__", "check_version"]
 

@@ -1,7 +1,7 @@
 """Annotate, train, be asked for the next images: against a real MONAI Label server, with the known masks as annotator.
 
-python -m scripts.monai_label_walkthrough --bundle bundles/semigda_busi --dataset_dir data/busi \
-    --first_stage FIRST_STAGE --output walkthrough
+python -m scripts.monai_label_walkthrough --bundle bundles/semigda_busi --dataset-dir data/busi \
+    --first-stage FIRST_STAGE --output walkthrough
 
 Three arms see the same images and start with the same labels. "disagreement" lets the server choose what to label
 next, "random" draws it, and "labels only" gets the labels of "disagreement" but trains without the other images. After
@@ -28,7 +28,7 @@ from custom.command_line import BUNDLE, SEED, Command, PathOrId, PathTo, WholeNu
 from custom.data import load_datalist
 from custom.errors import InputError
 from custom.metrics import bootstrap_interval
-from custom.monai_label.__main__ import add_bundle
+from custom.monai_label.command import add_bundle
 from custom.pixels import read_class_indices
 from scripts.label_server import LabelServer
 
@@ -239,20 +239,20 @@ _COUNT = WholeNumber(1, 1_000_000)
 @click.command(cls=Command, help=__doc__.splitlines()[0])
 @click.option("--bundle", type=BUNDLE, required=True, metavar="DIR")
 @click.option(
-    "--dataset_dir", type=PathTo("folder"), required=True, metavar="DIR", help="Prepared data with datalist.json."
+    "--dataset-dir", type=PathTo("folder"), required=True, metavar="DIR", help="Prepared data with datalist.json."
 )
 @click.option("--output", type=PathTo("folder", new=True), required=True, metavar="DIR", help="Folder to make.")
-@click.option("--first_stage", type=PathOrId(), required=True, metavar="PATH_OR_ID")
-@click.option("--image_size", type=WholeNumber(8, 4096), default=64, metavar="PIXELS")
+@click.option("--first-stage", type=PathOrId(), required=True, metavar="PATH_OR_ID")
+@click.option("--image-size", type=WholeNumber(8, 4096), default=64, metavar="PIXELS")
 @click.option("--width", type=WholeNumber(1, 1024), default=32, metavar="N")
-@click.option("--mapper_width", type=WholeNumber(1, 1024), default=32, metavar="N")
+@click.option("--mapper-width", type=WholeNumber(1, 1024), default=32, metavar="N")
 @click.option("--images", type=_COUNT, metavar="N", help="Training images, drawn with the seed (default: all).")
 @click.option("--test", type=_COUNT, metavar="N", help="Test images, the first of the list (default: all).")
 @click.option("--start", type=_COUNT, default=8, metavar="N", help="Labels of the first round (default: 8).")
 @click.option("--add", type=_COUNT, default=8, metavar="N", help="Labels that each further round adds (default: 8).")
 @click.option("--rounds", type=_COUNT, default=2, metavar="N", help="Trainings of an arm (default: 2).")
 @click.option("--epochs", type=_COUNT, default=50, metavar="N")
-@click.option("--alignment_epochs", type=_COUNT, metavar="N")
+@click.option("--alignment-epochs", type=_COUNT, metavar="N")
 @click.option("--seed", type=SEED, default=0, metavar="N")
 def command(bundle: Path, dataset_dir: Path, output: Path, **options: Any) -> None:
     """Run all arms and write the results."""

@@ -1,6 +1,6 @@
 """Time and memory of one training step of each stage, and of the decoder for both branches in one pass or in two.
 
-python -m scripts.training_step --first_stage PATH_OR_ID --width 32 --image_size 64
+python -m scripts.training_step --first-stage PATH_OR_ID --width 32 --image-size 64
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ def _trainer_step(trainer: AlignmentTrainer | SegmentationTrainer, batch: dict, 
 
 
 @click.command(cls=Command, help=__doc__.splitlines()[0])
-@click.option("--first_stage", type=PathOrId(), required=True, metavar="PATH_OR_ID")
+@click.option("--first-stage", type=PathOrId(), required=True, metavar="PATH_OR_ID")
 @click.option("--subfolder", type=Text(), metavar="NAME")
 @click.option("--width", type=WholeNumber(1, 1024), metavar="N")
-@click.option("--image_size", type=WholeNumber(8, 4096), default=224, metavar="PIXELS")
+@click.option("--image-size", type=WholeNumber(8, 4096), default=224, metavar="PIXELS")
 @click.option(
     "--batch", type=WholeNumber(1, 1024), default=2, metavar="N", help="Labelled images, and as many unlabelled ones."
 )

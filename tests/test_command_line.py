@@ -11,9 +11,12 @@ import sys
 import click
 import pytest
 
-from custom.benchmark.__main__ import main as benchmark
+from custom.__main__ import COMMANDS as SUBCOMMANDS
+from custom.__main__ import main as custom_main
+from custom.benchmark.command import main as benchmark
 from custom.command_line import (
     Command,
+    CommandGroup,
     Name,
     Number,
     PathOrId,
@@ -24,33 +27,30 @@ from custom.command_line import (
     is_evaluated,
     run_command,
 )
-from custom.errors import InputError, show_input_errors_in_one_line
+from custom.error_hook import show_input_errors_in_one_line
+from custom.errors import InputError
 from custom.export import main as export
-from custom.monai_label.__main__ import main as monai_label
+from custom.monai_label.command import main as monai_label
 from custom.phantoms.dataset import main as phantom
-from custom.prepare.__main__ import main as prepare
+from custom.prepare.command import main as prepare
 from custom.prepare.duplicates.search import main as near_duplicates
 from scripts.curves import main as curves
 from scripts.monai_label_walkthrough import main as walkthrough
 from scripts.training_step import main as training_step
 from tests.bundles.conftest import ROOT
 
-MODULES = (
-    "custom.benchmark",
-    "scripts.curves",
-    "scripts.monai_label_walkthrough",
-    "scripts.training_step",
-    "custom.prepare.duplicates.search",
-    "custom.phantoms.dataset",
-    "custom.prepare",
-    "custom.export",
-    "custom.monai_label",
+CALLS = (
+    ("scripts.curves",),
+    ("scripts.monai_label_walkthrough",),
+    ("scripts.training_step",),
+    ("custom",),
+    *(("custom", name) for name in SUBCOMMANDS),
 )
 HELP_WITHOUT = """
 import contextlib, io, runpy, sys
-module = sys.argv.pop()
-for arguments in (["--help"], ["--hepl"]):
-    sys.argv = [module, *arguments]
+module, *words = sys.argv[1:]
+for option in ("--help", "--hepl"):
+    sys.argv = [module, *words, option]
     with contextlib.suppress(SystemExit, ValueError), contextlib.redirect_stdout(io.StringIO()):
         runpy.run_module(module, run_name="__main__", alter_sys=True)
 print(sorted({"torch", "monai", "mlflow"} & set(sys.modules)))
@@ -61,10 +61,10 @@ print(sorted({"torch", "monai", "mlflow"} & set(sys.modules)))
 @click.argument("kind", type=Name(["folder", "busi"]), metavar="KIND")
 @click.option("--source", type=PathTo(), multiple=True)
 @click.option("--group-duplicates", is_flag=True)
-@click.option("--image_size", type=WholeNumber(16, 64))
+@click.option("--image-size", type=WholeNumber(16, 64))
 @click.option("--share", type=Number(0, 1))
 @click.option("--name", type=Text())
-@click.option("--first_stage", type=PathOrId())
+@click.option("--first-stage", type=PathOrId())
 @click.option("--counts", cls=Values, type=Text())
 @click.option("--output", type=PathTo("folder", new=True))
 def example(**options):
@@ -82,18 +82,73 @@ def refusal(message_of, *arguments):
     return message_of(error)
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_neither_help_nor_a_mistyped_option_imports_what_is_slow(module):
-    process = subprocess.run([sys.executable, "-c", HELP_WITHOUT, module], capture_output=True, text=True, cwd=ROOT)
+@pytest.mark.parametrize("words", CALLS, ids=" ".join)
+def test_neither_help_nor_a_mistyped_option_imports_what_is_slow(words):
+    process = subprocess.run([sys.executable, "-c", HELP_WITHOUT, *words], capture_output=True, text=True, cwd=ROOT)
     assert process.stdout == "[]\n", process.stderr
 
 
 def test_a_mistake_is_one_line_on_standard_error():
-    command = [sys.executable, "-m", "custom.prepare", "floder", "--source", ".", "--output", "nowhere"]
+    command = [sys.executable, "-m", "custom", "prepare", "floder", "--source", ".", "--output", "nowhere"]
     process = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert process.returncode == 1 and process.stdout == ""
     assert process.stderr.startswith("error: DATASET: 'floder' is not one of")
     assert process.stderr.endswith("did you mean 'folder'?\n") and process.stderr.count("\n") == 1
+
+
+@click.command(cls=Command)
+@click.option("--image-size", type=WholeNumber(16, 64))
+def command(image_size):
+    """A command of `GROUP`, which finds it by this name."""
+    return image_size
+
+
+GROUP = CommandGroup({"first-one": (__name__, "Does one thing."), "other": ("no.such.module", "Does another.")}, "Do.")
+
+
+@pytest.mark.parametrize("name", ["first-one", "first_one"])
+def test_a_group_calls_the_command_with_its_arguments_and_returns_what_it_returns(name):
+    assert run_command(GROUP, [name, "--image_size", "32"]) == 32
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["frist-one"], "COMMAND: 'frist-one' is not one of first-one, other; did you mean 'first-one'?"),
+        (["--hepl"], "unknown option '--hepl'; did you mean --help?"),
+        ([], "Missing command; see --help"),
+        (["first-one", "--imagesize", "32"], "unknown option '--imagesize'; did you mean --image-size?"),
+        (["first-one", "--image-size", "8"], "--image-size: '8' is no whole number from 16 to 64"),
+    ],
+)
+def test_an_error_in_a_call_of_a_group_names_the_fix(arguments, words, message_of):
+    with pytest.raises(InputError) as error:
+        run_command(GROUP, arguments)
+    assert words in message_of(error)
+
+
+def test_the_help_of_a_group_has_one_line_for_each_command_and_imports_none(capsys):
+    with pytest.raises(SystemExit) as end:
+        run_command(GROUP, ["--help"], "python -m group")
+    assert end.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Usage: python -m group [OPTIONS] COMMAND ..."
+    assert lines[-2:] == ["  first-one  Does one thing.", "  other      Does another."]
+
+
+def test_the_help_of_a_command_is_the_same_from_the_group_and_by_itself(capsys):
+    for main, arguments in ((custom_main, ["label-app", "--help"]), (monai_label, ["--help"])):
+        with pytest.raises(SystemExit):
+            main(arguments)
+    text = capsys.readouterr().out
+    assert text == 2 * text[: len(text) // 2]
+
+
+def test_every_command_fits_one_line_of_the_help(capsys):
+    with pytest.raises(SystemExit):
+        custom_main(["--help"])
+    listed = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in listed] == list(SUBCOMMANDS)
 
 
 def test_many_commands_in_one_process_hook_in_once():
@@ -107,10 +162,10 @@ def test_many_commands_in_one_process_hook_in_once():
     ("arguments", "words"),
     [
         (["folder", "--sorce", "."], "unknown option '--sorce'; did you mean --source?"),
-        (["folder", "--imagesize", "32"], "unknown option '--imagesize'; did you mean --image_size?"),
+        (["folder", "--imagesize", "32"], "unknown option '--imagesize'; did you mean --image-size?"),
         (["floder"], "KIND: 'floder' is not one of folder, busi; did you mean 'folder'?"),
         ([], "KIND is missing"),
-        (["folder", "--image_size", "8"], "--image_size: '8' is no whole number from 16 to 64"),
+        (["folder", "--image_size", "8"], "--image-size: '8' is no whole number from 16 to 64"),
         (["folder", "--name"], "'--name' requires an argument"),
         (["folder", "--name", "--share", "0.5"], "--name: has no value before --share"),
         (["folder", "more"], "unexpected extra argument (more)"),
@@ -199,7 +254,7 @@ COMMANDS = {
         [
             "--bundle",
             "BUNDLE",
-            "--dataset_dir",
+            "--dataset-dir",
             "DATA",
             "--methods",
             "supervised",
@@ -242,11 +297,11 @@ COMMANDS = {
         {"names": "text", "metric": "name", "labelled-batches": "number", "output": "new file", "RUN...": "folder"},
     ),
     training_step: (
-        ["--first_stage", "x"],
+        ["--first-stage", "x"],
         {"image_size": "number", "width": "number", "first_stage": "text", "device": "name", "repeats": "number"},
     ),
     walkthrough: (
-        ["--bundle", "BUNDLE", "--dataset_dir", "DATA", "--output", "new", "--first_stage", "x"],
+        ["--bundle", "BUNDLE", "--dataset-dir", "DATA", "--output", "new", "--first-stage", "x"],
         {
             **NETWORK,
             "bundle": "folder",

@@ -1,10 +1,20 @@
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
 from custom.errors import InputError
-from custom.files import file_digest, is_system_file, name_key, open_file, require_regular_file
+from custom.files import (
+    file_digest,
+    is_partial,
+    is_system_file,
+    name_key,
+    open_file,
+    require_regular_file,
+    whole_file,
+    write_whole,
+)
 
 
 @pytest.mark.parametrize(
@@ -88,3 +98,51 @@ def test_a_changed_file_has_another_digest(tmp_path):
     before = file_digest(tmp_path / "a")
     (tmp_path / "a").write_bytes(b"22")
     assert file_digest(tmp_path / "a") != before
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_whole_file_takes_the_place_of_the_old_one(tmp_path):
+    write_whole(tmp_path / "a", b"old")
+    write_whole(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path, durable):
+    (tmp_path / "a").write_bytes(b"old")
+    with whole_file(tmp_path / "a", durable) as file:
+        file.write(b"half")
+        file.flush()
+        assert (tmp_path / "a").read_bytes() == b"old"
+    assert (tmp_path / "a").read_bytes() == b"half"
+
+
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), OSError("plain"), KeyboardInterrupt()])
+def test_a_failure_midway_keeps_the_old_file_and_nothing_else(tmp_path, failure):
+    (tmp_path / "a").write_bytes(b"old")
+    with pytest.raises(type(failure)) as caught, whole_file(tmp_path / "a") as file:
+        file.write(b"half")
+        raise failure
+    assert getattr(caught.value, "filename", None) in (None, str(tmp_path / "a"))
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert names(tmp_path) == ["a"]
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"missing/a"):
+        write_whole(tmp_path / "missing" / "a", b"")
+
+
+def test_what_a_killed_process_leaves_is_known(tmp_path):
+    with whole_file(tmp_path / "a.png"):
+        (partial,) = tmp_path.iterdir()
+        assert is_partial(partial)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.part", ".a.png", Path(".b.part", "a.png")])
+def test_other_names_are_not_those_of_unfinished_files(name):
+    assert not is_partial(name)

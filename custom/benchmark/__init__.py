@@ -1,1 +1,1 @@
-"""Methods compared on one bundle under one protocol: `python -m custom.benchmark --help`."""
+"""Methods compared on one bundle under one protocol: `python -m custom benchmark --help`."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import custom
 from custom.benchmark.results import Result
-from custom.data import read_num_classes
+from custom.data import read_facts
 from custom.drawing.pictures import CLASS_COLOURS, TRUTH_COLOUR, captioned_row, draw_contour, sheet, tile
 from custom.files import short_names
 from custom.labels.codec import LabelCodec
@@ -66,7 +66,7 @@ def draw_pictures(
     """
     files = choose_images([result.dice_by_image for result in results.values()])
     cells: dict[str, list[tuple[Image.Image, str]]] = {file: [] for file in files}
-    num_classes = settings.get("num_classes", read_num_classes(datalist))
+    num_classes = settings.get("num_classes", read_facts(datalist).num_classes)
     for method, result in results.items():
         predictions = predict(result.folder / "model.pt", files, bundle, dataset_dir, datalist, settings)
         for file, (image, truth, labels) in predictions.items():

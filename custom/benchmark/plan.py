@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from custom.command_line import did_you_mean, is_evaluated
+from custom.command_line import is_evaluated
 from custom.data import load_datalist, read_datalist
 from custom.errors import InputError
+from custom.wording import did_you_mean
 
 __all__ = ["BASE_METHOD", "Plan", "Run", "bundle_methods", "make_plan", "split_list"]
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from custom.benchmark.plan import BASE_METHOD, Plan
-from custom.command_line import did_you_mean, is_evaluated, unprintable
-from custom.errors import InputError
+from custom.command_line import is_evaluated, unprintable
+from custom.errors import InputError, short_reason
 from custom.files import write_whole
+from custom.wording import did_you_mean
 
 __all__ = [
     "DEFAULT_PROTOCOL",
@@ -43,7 +44,7 @@ WITHOUT_INFLUENCE = ("mlflow", "num_workers", "checkpoint_interval", "panel_inte
 ABOUT_THE_DATA = ("largest_component", "num_classes")
 # The benchmark itself says these, run by run.
 RESERVED = {
-    "dataset_dir": "--dataset_dir",
+    "dataset_dir": "--dataset-dir",
     "datalist": "--datalist",
     "labelled": "--labels",
     "seed": "--seeds",
@@ -102,6 +103,7 @@ def parse_overrides(arguments: Sequence[str], base: Mapping[str, Any] | None = N
             if not rest or rest[0].startswith("--"):
                 raise InputError(f"{token} has no value; write {token} VALUE")
             text = rest.pop(0)
+        key = key.replace("-", "_")
         overrides[key] = _as_value(key, text, stays_text=_is_text(_value_at(base or {}, key)))
     return overrides
 
@@ -213,7 +215,7 @@ def _read_object(path: Path, what: str) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{what} cannot be read ({error.strerror}); give a JSON file") from error
     except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
+        reason = short_reason(error)
         raise InputError(f"{what} is not JSON ({reason}); correct the file") from error
     if not isinstance(content, dict):
         raise InputError(f'{what} must be a JSON object such as {{"image_size": 64}}')

@@ -13,15 +13,8 @@ from typing import Any
 import torch
 
 from custom.benchmark.plan import Plan
-from custom.data import (
-    check_dataset,
-    data_fingerprint,
-    find_bit_depth,
-    load_datalist,
-    read_datalist,
-    read_ignore_value,
-    read_num_classes,
-)
+from custom.checks import check_dataset
+from custom.data import data_fingerprint, load_datalist, read_datalist, read_facts
 from custom.errors import InputError
 from custom.files import write_whole
 
@@ -114,7 +107,7 @@ def merge_plan(before: Record | None, plan: Plan, data: dict[str, Any], hardware
         raise InputError(f"{output} holds a benchmark of {Path(before.bundle).name}; give another --output")
     if before.data["fingerprint"] != data["fingerprint"]:
         raise InputError(
-            f"--dataset_dir {plan.dataset_dir} is not what {output} was begun with (fingerprint {data['fingerprint']}, "
+            f"--dataset-dir {plan.dataset_dir} is not what {output} was begun with (fingerprint {data['fingerprint']}, "
             f"then {before.data['fingerprint']}): give the same data, or another --output"
         )
     for name in ("methods", "labels", "seeds", "hardware"):
@@ -137,11 +130,11 @@ def describe_data(plan: Plan, settings: Mapping[str, Any], check: bool = True) -
     """
     splits = load_datalist(plan.datalist, plan.dataset_dir, use_unlabelled=False)
     subsets = {name: load_datalist(plan.datalist, plan.dataset_dir, name) for name in plan.labels}
-    num_classes = settings.get("num_classes", read_num_classes(plan.datalist))
+    num_classes = settings.get("num_classes", read_facts(plan.datalist).num_classes)
     if check:
         for subset in subsets.values():  # masks outside of them are nobody's business
-            bit_depth = find_bit_depth(subset, plan.datalist)
-            check_dataset(subset, num_classes, read_ignore_value(plan.datalist), bit_depth)
+            facts = read_facts(plan.datalist, subset)
+            check_dataset(subset, num_classes, facts.ignore_value, facts.bit_depth)
     content = read_datalist(plan.datalist)
     return {
         "name": str(content.get("name", "")),

@@ -25,9 +25,9 @@ from custom.benchmark.record import (
 from custom.benchmark.report import write_pictures, write_report
 from custom.benchmark.results import read_result
 from custom.benchmark.runs import is_finished, run_all, run_folder, start_run, status_of
-from custom.errors import InputError
-from custom.handlers.tracking import make_experiment
+from custom.errors import InputError, short_reason
 from custom.options import TrainingOptions, check_values
+from custom.tracking import make_experiment
 
 __all__ = ["report_again", "run_benchmark"]
 
@@ -140,7 +140,7 @@ def _finish(output: Path, record: Record, settings: Mapping[str, Any], plan: Pla
     try:
         write_pictures(output, record, settings)
     except Exception as error:  # the numbers are written, and pictures can be made again
-        _say(f"no pictures: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        _say(f"no pictures: {type(error).__name__}: {short_reason(error, 300)}")
     print((output / "table.md").read_text(encoding="utf-8").split("\n## ")[0])
     print(f"\nwritten to {output}: table.md, table.csv, runs.csv, dice_by_labels.png, pictures.png")
     missing = [run for run in plan.runs if not is_finished(output, run)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import zipfile
@@ -12,8 +11,8 @@ from typing import Any
 import torch
 
 from custom.checkpoints.kinds import LEGACY_TORCH, describe_file
-from custom.errors import InputError
-from custom.files import require_regular_file
+from custom.errors import InputError, short_reason
+from custom.files import require_regular_file, whole_file
 
 __all__ = ["load_checkpoint", "save_atomically"]
 
@@ -25,24 +24,18 @@ def save_atomically(content: Any, path: str | os.PathLike) -> None:
         InputError: the content could not be written (disk full, folder not writable); `path` is as it was.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with whole_file(path, durable=True) as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
         kept = (
             "the last good one is kept; free some space and go on with --resume true"
             if path.exists()
             else "is it full?"
         )
-        raise InputError(f"cannot save {path} ({' '.join(str(error).split())[:200]}): {kept}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or short_reason(error, 200)
+        raise InputError(f"cannot save {path} ({reason}): {kept}") from error
 
 
 def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:

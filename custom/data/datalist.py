@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from typing import Any
 from custom.data.datalist_paths import DatalistPaths, shown
 from custom.errors import InputError
 from custom.json_files import read_json_object
-from custom.labels import MOST_CLASSES
-from custom.pixels.images import LEAST_BIT_DEPTH, MOST_BIT_DEPTH
 
-__all__ = ["load_datalist", "read_bit_depth", "read_datalist", "read_ignore_value", "read_num_classes"]
+__all__ = ["Splits", "files_in_use", "load_datalist", "read_datalist"]
 
 logger = logging.getLogger(__name__)
+
+Splits = Mapping[str, Sequence[Mapping[str, str]]]
+"""Items by split, as `load_datalist` returns them."""
 
 
 def load_datalist(
@@ -50,7 +52,7 @@ def load_datalist(
 
     Returns:
         The items of "labelled", "unlabelled", "validation" and "test", with absolute paths under "image" and "label".
-        Items of "unlabelled" have no "label", so that a mask which counts as missing cannot be opened by mistake. Test
+        Items of "unlabelled" have no "label", so that a mask which counts as missing cannot be opened. Test
         items keep the name of their "set", if all have one, for scores of each set.
 
     Raises:
@@ -88,46 +90,11 @@ def read_datalist(datalist: str | os.PathLike) -> dict[str, Any]:
     return read_json_object(datalist, "datalist")
 
 
-def read_num_classes(datalist: str | os.PathLike) -> int:
-    """Number of classes, with the background, which a datalist states under "num_classes"; 2 where it states none.
-
-    Raises:
-        InputError: the file cannot be read, or it states something else than an integer from 2 to `MOST_CLASSES`.
-    """
-    classes = read_datalist(datalist).get("num_classes", 2)
-    if not isinstance(classes, int) or isinstance(classes, bool) or not 2 <= classes <= MOST_CLASSES:
-        raise InputError(
-            f'{datalist}: "num_classes" is {shown(classes)}; give the number of classes with the background, 2 to '
-            f"{MOST_CLASSES}"
-        )
-    return classes
-
-
-def read_ignore_value(datalist: str | os.PathLike) -> int | None:
-    """Value of undecided pixels in the masks, which a datalist states under "ignore_value"; None where it states none.
-
-    Raises:
-        InputError: the file cannot be read, or it states something else than an integer from 1 to 65535.
-    """
-    return _integer(datalist, "ignore_value", 1, 65535, "the value that undecided pixels have in the masks")
-
-
-def read_bit_depth(datalist: str | os.PathLike) -> int | None:
-    """Bits that the 16-bit images really use, which a datalist states under "bit_depth"; None where it states none.
-
-    Raises:
-        InputError: the file cannot be read, or it states something else than an integer from 8 to 16.
-    """
-    return _integer(datalist, "bit_depth", LEAST_BIT_DEPTH, MOST_BIT_DEPTH, "the bits that its 16-bit images use")
-
-
-def _integer(datalist: str | os.PathLike, key: str, least: int, most: int, meaning: str) -> int | None:
-    value = read_datalist(datalist).get(key)
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise InputError(f'{datalist}: "{key}" is {value!r}; give {meaning}, {least} to {most}, or leave it out')
-    return value
+def files_in_use(splits: Splits, split: str) -> Iterator[dict[str, str]]:
+    """The items of `split` with only those files that training may read: never the masks of "unlabelled"."""
+    keys = ("image",) if split == "unlabelled" else ("image", "label")
+    for item in splits[split]:
+        yield {key: item[key] for key in keys if key in item}
 
 
 def _require_files(dataset_dir: Path) -> None:
@@ -146,7 +113,7 @@ def _require_files(dataset_dir: Path) -> None:
 def _entries(
     content: dict[str, Any], key: str, datalist: Path, paths: DatalistPaths, needs_label: bool = False
 ) -> list[dict[str, str]]:
-    """The items listed under `key`, with absolute paths; an entry which is a mere path is an image."""
+    """The items listed under `key`, with absolute paths; an entry which is only a path is an image."""
     if not isinstance(content.get(key), list):
         raise InputError(f'datalist {datalist} lacks the list "{key}"; add it')
     items = []

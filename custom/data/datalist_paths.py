@@ -10,9 +10,9 @@ from pathlib import Path
 from reprlib import Repr
 from typing import Any
 
-from custom.data.formats import IMAGE_SUFFIXES, describe_unread
 from custom.errors import InputError
 from custom.files import name_key
+from custom.pixels.formats import IMAGE_SUFFIXES, describe_unread
 
 __all__ = ["DatalistPaths", "shown"]
 
@@ -22,7 +22,7 @@ _short.maxstring = _short.maxother = 120
 
 
 def shown(value: Any) -> str:
-    """`value` as Python writes it, cut to a bearable length."""
+    """`value` as Python writes it, cut to at most about 120 characters."""
     return _short.repr(value)
 
 
@@ -30,7 +30,7 @@ class DatalistPaths:
     """Finds the files that the paths of a datalist mean.
 
     A path that names no file as it stands may name one with "\\" for "/", as Windows writes paths, or with accents
-    composed otherwise or other case, as macOS and Windows do not mind.
+    composed otherwise or in another case, which macOS and Windows ignore.
 
     Args:
         dataset_dir: the absolute folder which paths start from. Links below it are followed.
@@ -45,7 +45,7 @@ class DatalistPaths:
 
         Args:
             path: the path in the datalist.
-            where: what the datalist says it is for, for messages.
+            where: the entry of the datalist it belongs to, for messages.
 
         Raises:
             InputError: no path, a path outside the folder, so that a datalist from elsewhere cannot point at other

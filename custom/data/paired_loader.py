@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from monai.data import DataLoader, Dataset, list_data_collate
 from monai.utils import convert_to_tensor
@@ -30,27 +31,27 @@ class PairedLoader:
     images come in one random order after another, started anew with every epoch, until the labelled ones are used up:
     the order of the SemiGDA release, which has it from SSL4MIS' `TwoStreamBatchSampler`.
 
-    The order of an epoch depends on `seed` and the epoch alone, and the random transforms of a sample on its place in
-    the epoch as well: `num_workers` changes nothing. So a run resumed at an epoch sees the batches of an uninterrupted
-    one, if `set_epoch` is called before each epoch. Nothing is drawn before the first batch is asked for, since Ignite
-    takes the iterator before it announces the epoch.
+    The order of an epoch depends on `seed` and the epoch alone. The random transforms of a sample depend on its place
+    in the epoch as well. `num_workers` changes nothing. So a run resumed at an epoch sees the batches of an
+    uninterrupted one, if `set_epoch` is called before each epoch. Nothing is drawn before the first batch is asked for,
+    since Ignite takes the iterator before it announces the epoch.
 
     Under several processes each makes a loader with its rank, and the sizes are those of one process: the global batch
-    is `world_size` times as large. It is the batch that a single process with sizes so large would get, dealt out like
-    cards and with its random transforms, so no image goes to two processes. Where there are fewer images than
-    processes, an image does go to several of them at once, changed differently, which is said.
+    is `world_size` times as large. It is the batch that a single process with sizes so large would get, with its random
+    transforms. The processes take its images in turn, so no image goes to two of them. Where there are fewer images
+    than processes, an image does go to several of them at once, changed differently, and a warning is logged.
 
     Args:
         labelled: data whose items have "image" and "label".
         unlabelled: data whose items have "image"; None or empty trains on labels only.
-        labelled_batch_size: labelled images a batch of one process; fewer if there are fewer.
-        unlabelled_batch_size: unlabelled images a batch of one process; fewer if there are fewer.
+        labelled_batch_size: labelled images per batch of one process; fewer if there are fewer.
+        unlabelled_batch_size: unlabelled images per batch of one process; fewer if there are fewer.
         seed: non-negative number.
         num_workers: processes which load each of the two streams; 0 loads in the calling process.
         pin_memory: put batches into memory from which copying to a GPU is fast.
-        rank: number of this process, from 0.
-        world_size: number of processes.
-        image_keys: keys of the items that batches keep besides "label"; a method may want several views of an image.
+        rank: number of this process, from 0; None for what `ignite.distributed` knows.
+        world_size: number of processes; None likewise.
+        image_keys: keys of the items that batches keep besides "label"; a method may want several views of each image.
 
     Attributes:
         labelled_batch_size, unlabelled_batch_size: the sizes in use.
@@ -68,8 +69,8 @@ class PairedLoader:
         seed: int = 0,
         num_workers: int = 0,
         pin_memory: bool = False,
-        rank: int = 0,
-        world_size: int = 1,
+        rank: int | None = None,
+        world_size: int | None = None,
         image_keys: Sequence[str] = ("image",),
     ) -> None:
         if len(labelled) == 0:
@@ -81,8 +82,8 @@ class PairedLoader:
             )
         self.labelled = labelled
         self.unlabelled = [] if unlabelled is None else unlabelled
-        self.rank = rank
-        self.world_size = world_size
+        self.rank = idist.get_rank() if rank is None else rank
+        self.world_size = idist.get_world_size() if world_size is None else world_size
         self.labelled_batch_size = self._fitting_size(labelled_batch_size, len(self.labelled))
         self.unlabelled_batch_size = self._fitting_size(unlabelled_batch_size, len(self.unlabelled))
         self.seed = seed
@@ -90,11 +91,11 @@ class PairedLoader:
         self.pin_memory = pin_memory
         self.image_keys = tuple(image_keys)
         self.epoch = 0
-        if rank == 0:
+        if self.rank == 0:
             self._warn_of_few_images(labelled_batch_size, unlabelled_batch_size)
 
     def _fitting_size(self, batch_size: int, images: int) -> int:
-        """Images a batch of one process: as asked for, or as many as there are for each process, but at least one."""
+        """Images per batch of one process: as asked for, or as many as there are for each process, but at least one."""
         return min(batch_size, max(images // self.world_size, 1)) if images else 0
 
     def _warn_of_few_images(self, labelled_batch_size: int, unlabelled_batch_size: int) -> None:
@@ -122,7 +123,7 @@ class PairedLoader:
                 )
 
     def __len__(self) -> int:
-        """Batches an epoch, the same in every process."""
+        """Batches per epoch, the same in every process."""
         return max(len(self.labelled) // (self.world_size * self.labelled_batch_size), 1)
 
     def set_epoch(self, epoch: int) -> None:

@@ -37,7 +37,7 @@ class SeededSamples(torch.utils.data.Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index_and_place: tuple[int, int]) -> Any:
-        """The sample with an index in the data, changed as its place in the epoch says."""
+        """The sample with an index in the data, changed by the random numbers of its place in the epoch."""
         index, place = index_and_place
         seed = mixed_seed(*self.seed, place)
         with _global_generators(seed):

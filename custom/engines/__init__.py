@@ -1,4 +1,4 @@
-"""Ignite engines: one trainer a stage, and the run that joins them."""
+"""The run that joins the stages of a training, and the comparison with the labels alone."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "alignment_trainer": ["AlignmentEvaluator", "AlignmentTrainer"],
-        "autoencoder_trainer": ["AutoencoderEvaluator", "AutoencoderTrainer"],
+        "branch_evaluator": ["BranchEvaluator"],
         "labels_only": ["LabelsOnlyBaseline"],
-        "segmentation_trainer": ["SegmentationTrainer"],
-        "training_run": ["Stage", "TrainingRun"],
+        "training_run": ["Stage", "Test", "TrainingRun"],
     },
 )

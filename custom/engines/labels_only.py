@@ -10,7 +10,7 @@ import ignite.distributed as idist
 from monai.bundle import ConfigWorkflow
 
 from custom.errors import InputError
-from custom.handlers import format_table
+from custom.metrics import format_table
 
 __all__ = ["LabelsOnlyBaseline"]
 
@@ -42,7 +42,7 @@ class LabelsOnlyBaseline:
     ) -> None:
         if idist.get_world_size() > 1:
             raise InputError(
-                "quickstart.json is for one process: start it with python and without multi_gpu_train.json"
+                "quickstart.yaml is for one process: start it with python and without multi_gpu_train.yaml"
             )
         self.config_file = str(config_file)
         self.meta_file = str(meta_file)
@@ -57,14 +57,14 @@ class LabelsOnlyBaseline:
             meta_file=self.meta_file,
             workflow_type="train",
             logging_file=False,
-            run_id="run_session",
             use_unlabelled=False,
             output_dir=str(self.output_dir),
             dataset_dir=self.dataset_dir,
             resume=self.resume and self.output_dir.is_dir(),
+            training=["@start", "$@session.run()"],
         )
         workflow.initialize()
-        (summary,) = workflow.run()
+        ((_, summary),) = workflow.run()
         workflow.finalize()
         return summary
 

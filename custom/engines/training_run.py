@@ -4,53 +4,65 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ignite.distributed as idist
 import torch
-from monai.engines import Evaluator, Trainer
+from monai.engines import Evaluator
 from torch import nn
 
 from custom.checkpoints import load_checkpoint
-from custom.errors import InputError, advise_after_interrupt
+from custom.engines.details import describe_run
+from custom.error_hook import advise_after_interrupt
+from custom.errors import InputError
 from custom.files import write_whole
 from custom.handlers import (
     EvaluationReport,
-    ExperimentTracker,
     PanelSaver,
     StageCheckpoint,
     TrackingHandler,
     attach_progress,
-    format_summary,
 )
+from custom.methods import MethodTrainer
+from custom.metrics import format_summary
 from custom.networks import load_trained_weights, save_model
 from custom.processes import on_first_process
 from custom.runs.folders import keep
 from custom.runs.lock import unlock_folder
+from custom.tracking import ExperimentTracker
 
-__all__ = ["Stage", "TrainingRun"]
+__all__ = ["Stage", "Test", "TrainingRun"]
 
 logger = logging.getLogger("custom.training_run")
 
 
-@dataclass
-class Stage:
-    """A trainer with its evaluator and all that must be saved to go on exactly.
+class Stage(NamedTuple):
+    """A part of a training: a trainer, and what belongs to it.
 
     Attributes:
-        trainer: the Ignite trainer.
-        evaluator: validates during the stage and chooses its best weights.
-        objects: optimisers and schedules by name.
-        panels: pictures of fixed validation images, optional.
+        trainer: the trainer.
+        evaluator: validates during the stage and chooses its best weights; None keeps the newest.
+        panels: pictures of fixed validation images; None for none.
     """
 
-    trainer: Trainer
+    trainer: MethodTrainer
     evaluator: Evaluator | None = None
-    objects: dict[str, Any] = field(default_factory=dict)
     panels: PanelSaver | None = None
+
+
+class Test(NamedTuple):
+    """What evaluates the test images after the training.
+
+    Attributes:
+        evaluator: runs the network over them.
+        report: its handler, which gets the details of the run.
+    """
+
+    __test__ = False  # no test of pytest
+    evaluator: Evaluator
+    report: EvaluationReport
 
 
 class TrainingRun:
@@ -63,52 +75,56 @@ class TrainingRun:
 
     Args:
         output_dir: folder of the run; everything is written below it.
-        stages: the stages by name, in order.
+        stages: the stages by name, in order. One that is None is left out, and the seeds of the others stay.
         tracker: the MLflow tracker; disabled or not.
-        params: settings to record.
+        details: settings to record, completed by `describe_run`.
+        data: the images by split, as `load_datalist` returns them.
         resume: go on where the run in `output_dir` stopped.
         seed: seed of the run.
         checkpoint_interval: epochs between two checkpoints.
         initial_weights: a `model.pt` or best-weights file to start from; None for the weights that the network has.
         test: evaluator of the test images and its report; None or no test image: no evaluation.
-        save: writes the trained network; by default `model.pt`.
+        save: called with the trained network, the folder and the details; None writes `model.pt`.
     """
 
     def __init__(
         self,
         output_dir: str | Path,
-        stages: dict[str, Stage],
+        stages: Mapping[str, Stage | None],
         tracker: ExperimentTracker,
-        params: dict[str, Any] | None = None,
+        details: Mapping[str, Any] | None = None,
+        data: Mapping[str, Sequence[Mapping[str, str]]] | None = None,
         resume: bool = False,
         seed: int = 0,
         checkpoint_interval: int = 1,
         initial_weights: str | Path | None = None,
-        test: tuple[Evaluator, EvaluationReport] | None = None,
-        save: Callable[[Any, Path], None] | None = None,
+        test: Test | None = None,
+        save: Callable[[nn.Module, Path, dict[str, Any]], None] | None = None,
     ) -> None:
         self.output_dir = Path(output_dir)
-        self.stages = stages
+        self.stages = {name: stage for name, stage in stages.items() if stage is not None}
         self.tracker = tracker
-        self.params = {**(params or {}), **_batches_of_all_processes(stages)}
+        trainers = {name: stage.trainer for name, stage in self.stages.items()}
+        self.details = describe_run(details or {}, trainers, data)
         self.resume = resume
         self.seed = seed
         self.initial_weights = initial_weights
         self.test = test
-        self.save = save or (lambda network, folder: save_model(network, folder / "model.pt", self.params))
+        self.save = save or (lambda network, folder, details: save_model(network, folder / "model.pt", details))
         self.checkpoints = {
             name: StageCheckpoint(
                 self.output_dir / "checkpoints",
                 name,
                 stage.trainer,
                 stage.evaluator,
-                stage.objects,
+                stage.trainer.stateful_objects(),
                 seed=(seed + index) % 2**32,
                 interval=checkpoint_interval,
                 may_grow=index == len(stages) - 1,
-                data=self.params.get("data"),
+                data=self.details.get("data"),
             )
             for index, (name, stage) in enumerate(stages.items())
+            if stage is not None
         }
         self.finished_file = self.output_dir / "finished.json"
 
@@ -116,7 +132,7 @@ class TrainingRun:
         """Run the named stages (all by default) and return the test summary, empty without test images.
 
         Raises:
-            InputError: a mistake of the user's, before or during training; checkpoints are kept.
+            InputError: something given is wrong, before or during training; checkpoints are kept.
         """
         stages = list(stages or self.stages)
         if unknown := [name for name in stages if name not in self.stages]:
@@ -136,7 +152,7 @@ class TrainingRun:
         """Refuse what the first step would refuse, before the folder of the run is kept."""
         if self.initial_weights and not self.resume:
             load_checkpoint(self.initial_weights)
-        size, first_stage = self.params.get("image_size"), getattr(network, "first_stage", None)
+        size, first_stage = self.details.get("image_size"), getattr(network, "first_stage", None)
         if size is not None and first_stage is not None:
             first_stage.check_size(torch.empty(1, 3, size, size, device="meta"))
 
@@ -156,7 +172,7 @@ class TrainingRun:
     def _train(self, stages: list[str]) -> dict[str, Any]:
         with self.tracker:
             config = self.output_dir / "config.json"  # written by the command line
-            on_first_process(self.tracker.start, self.params, config if config.is_file() else None)
+            on_first_process(self.tracker.start, self.details, config if config.is_file() else None)
             previous = None
             for name in stages:
                 self._run_stage(name, previous)
@@ -164,7 +180,7 @@ class TrainingRun:
             checkpoint = self.checkpoints[stages[-1]]
             checkpoint.load_best()
             network = checkpoint.trainer.network
-            on_first_process(self.save, network, self.output_dir)
+            on_first_process(self.save, network, self.output_dir, self.details)
             summary = self._evaluate(stages[-1])
             epochs = {name: self.stages[name].trainer.state.max_epochs for name in stages}
             finished = json.dumps({"stages": stages, "epochs": epochs, "summary": summary}, indent=1).encode()
@@ -195,9 +211,7 @@ class TrainingRun:
         checkpoint.attach()
         for engine in (stage.trainer, stage.evaluator):
             if engine is not None:
-                engine.logger.setLevel(
-                    logging.CRITICAL
-                )  # Ignite announces every epoch, and errors before they are told
+                engine.logger.setLevel(logging.CRITICAL)  # Ignite logs every epoch, and errors with all their text
         stage.trainer.run()
 
     def _load_start(self, name: str, previous: str | None) -> None:
@@ -219,6 +233,7 @@ class TrainingRun:
         if self.test is None or len(self.test[0].data_loader) == 0:
             return {}
         evaluator, report = self.test
+        report.details = self.details
         if evaluator.network is not self.stages[stage].trainer.network:
             raise InputError("test#evaluator must use the network that is trained")
         evaluator.logger.setLevel(logging.CRITICAL)
@@ -242,19 +257,3 @@ class TrainingRun:
             if (self.output_dir / name).exists():
                 lines.append(f"{label + ':':12s} {self.output_dir / name}")
         print("\n".join(lines))
-
-
-def _batches_of_all_processes(stages: dict[str, Stage]) -> dict[str, str]:
-    """What a step means under several processes, to be recorded and logged; empty for one process."""
-    processes = idist.get_world_size()
-    if processes == 1:
-        return {}
-    params = {}
-    for name, stage in stages.items():
-        loader = stage.trainer.data_loader
-        labelled, unlabelled = loader.labelled_batch_size, loader.unlabelled_batch_size
-        images = processes * (labelled + unlabelled)
-        batch = f"{processes} x ({labelled} labelled + {unlabelled} unlabelled) = {images} images"
-        logger.info("%s: a step of all processes takes %s", name, batch)
-        params[f"{name}_global_batch"] = batch
-    return params

@@ -9,6 +9,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "model": ["FirstStage", "build_first_stage"],
         "loading": ["load_first_stage"],
-        "saving": ["save_first_stage"],
+        "saving": ["FirstStageSaver", "save_first_stage"],
     },
 )

@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import Tensor, nn
 
-from custom.errors import InputError
+from custom.errors import InputError, short_reason
 from custom.first_stage.taef2 import AutoencoderTaef2
 
 __all__ = ["FirstStage", "KLFirstStage", "Posterior", "TinyFirstStage", "build_first_stage"]
@@ -281,7 +281,7 @@ def build_first_stage(architecture: dict[str, Any]) -> FirstStage:
             raise InputError(f"it would have {size:,} parameters, {MOST_PARAMETERS:,} are possible")
         return first_stage_class(autoencoder_class.from_config(arguments))
     except Exception as error:
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        reason = short_reason(error)
         raise InputError(f"first stage: {name} cannot be built from the configuration given: {reason}") from error
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
 from safetensors import SafetensorError
 from torch import Tensor
 
-from custom.errors import InputError
+from custom.errors import InputError, short_reason
 
-__all__ = ["save_first_stage"]
+__all__ = ["FirstStageSaver", "save_first_stage"]
 
 
 @torch.no_grad()
@@ -44,5 +45,22 @@ def save_first_stage(
         Path(folder).mkdir(parents=True, exist_ok=True)  # diffusers only logs that a file is in the way
         stored.save_pretrained(folder)
     except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = getattr(error, "strerror", None) or short_reason(error)
         raise InputError(f"cannot write the first stage to {folder}: {reason}") from error
+
+
+class FirstStageSaver:
+    """Saves the result of a training as the folder `first_stage` of its run.
+
+    Args:
+        validation: batches with "image", whose latents decide the scaling factor.
+        half: see `save_first_stage`.
+    """
+
+    def __init__(self, validation: Iterable[Mapping[str, Tensor]], half: bool = True) -> None:
+        self.validation = validation
+        self.half = half
+
+    def __call__(self, network: AutoencoderKL, folder: Path, details: Mapping[str, Any]) -> None:
+        """Write `folder / "first_stage"`; the details are not kept."""
+        save_first_stage(network, folder / "first_stage", (batch["image"] for batch in self.validation), self.half)

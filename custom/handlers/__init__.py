@@ -8,12 +8,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "branch_metrics": ["branch_metrics", "hard_one_hot"],
-        "evaluation_report": ["EvaluationReport", "format_summary", "format_table"],
+        "evaluation_report": ["EvaluationReport"],
         "gradient_averaging": ["GradientAveraging"],
         "panels": ["PanelSaver"],
         "prediction_table": ["PredictionTable"],
         "progress": ["attach_progress"],
         "stage_checkpoint": ["StageCheckpoint"],
-        "tracking": ["ExperimentTracker", "TrackingHandler"],
+        "tracking": ["TrackingHandler"],
     },
 )

@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 from PIL import Image
 
 from custom.drawing.pictures import case_panel, sheet
-from custom.handlers.tracking import ExperimentTracker
+from custom.tracking import ExperimentTracker
 
 __all__ = ["PanelSaver"]
 
@@ -102,4 +102,4 @@ class PanelSaver:
         sheet(self._rows, title=f"Validation, epoch {epoch}").save(path)
         self._rows = []
         if self.tracker is not None:
-            self.tracker.log_image(path, self.tracking_folder)
+            self.tracker.log_artifact(path, self.tracking_folder)

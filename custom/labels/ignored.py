@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
 
-from custom.labels import IGNORED_LABEL
+from custom.labels.values import IGNORED_LABEL
 
 __all__ = ["clear_ignored", "decided", "decided_cells", "mean_loss"]
 

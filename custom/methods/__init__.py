@@ -1,4 +1,4 @@
-"""Semi-supervised methods beside SemiGDA, one file each: the training step, readable beside its paper."""
+"""Training methods, one file each: what an iteration does, readable beside its paper."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "autoencoder": ["AutoencoderEvaluator", "AutoencoderTrainer"],
         "cps": ["CrossPseudoSupervision"],
         "diffrect": ["DiffRect"],
         "fixmatch": ["FixMatch"],
@@ -18,7 +19,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "MutualConsistencyWithSCDL",
             "SupervisedWithSCDL",
         ],
+        "semigda_alignment": ["AlignmentEvaluator", "SemiGDAAlignment"],
+        "semigda_segmentation": ["SemiGDASegmentation"],
         "supervised": ["Supervised"],
+        "trainer": ["MethodTrainer"],
         "ua_mt": ["UncertaintyAwareMeanTeacher"],
         "urpc": ["UncertaintyRectifiedPyramidConsistency"],
     },

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from monai.losses import DiceLoss
 from monai.networks.utils import one_hot
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import mse_loss
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 from custom.errors import InputError
 from custom.labels import IGNORED_LABEL
@@ -45,7 +45,10 @@ class DiffRect(MethodTrainer):
     code; the paper does not give the weights, and has no separate third update.
 
     Args:
-        rectifier_optimizer: optimiser of the rectifier; `optimizer` is that of the segmenter.
+        rectifier_optimizer: optimiser of the rectifier, None for SGD; `optimizer` is that of the segmenter.
+        rectifier_learning_rate: constant learning rate of the rectifier's default optimiser.
+        momentum: momentum of the rectifier's default optimiser.
+        weight_decay: weight decay of the rectifier's default optimiser.
         refine_start: share of all iterations after which the third update begins.
         confidence_threshold: see `confident_pseudo_labels`.
         calibration: how the rectifier is told the distance of labels from better ones. "dice_loss" is 999 times their
@@ -59,12 +62,15 @@ class DiffRect(MethodTrainer):
         InputError: unknown `calibration` or `strong_target`.
     """
 
-    needs_strong_images = True
+    strong_views = 1
 
     def __init__(
         self,
         *,
-        rectifier_optimizer: Optimizer,
+        rectifier_optimizer: Optimizer | None = None,
+        rectifier_learning_rate: float = 0.01,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-4,
         refine_start: float = 1 / 30,
         confidence_threshold: float = 0.8,
         calibration: str = "dice_loss",
@@ -76,10 +82,11 @@ class DiffRect(MethodTrainer):
             raise InputError(f"calibration {calibration!r}: choose 'dice_loss' or 'dice'")
         if strong_target not in ("rectified", "weak"):
             raise InputError(f"strong_target {strong_target!r}: choose 'rectified' or 'weak'")
-        if kwargs.get("loss_function") is None:
-            kwargs["loss_function"] = dice_and_cross_entropy(1.0, 1.0)
         super().__init__(**kwargs)
-        self.rectifier_optimizer = rectifier_optimizer
+        if rectifier_optimizer is None:
+            settings = {"lr": rectifier_learning_rate, "momentum": momentum, "weight_decay": weight_decay}
+            rectifier_optimizer = SGD(self.network.rectifier.parameters(), **settings)
+        self.optimizers["rectifier"] = rectifier_optimizer
         self.refine_start = refine_start
         self.confidence_threshold = confidence_threshold
         self.calibration = calibration
@@ -94,18 +101,22 @@ class DiffRect(MethodTrainer):
             ignore_index=IGNORED_LABEL,
         )
 
+    def default_loss(self) -> nn.Module:
+        """CD."""
+        return dice_and_cross_entropy(1.0, 1.0)
+
     def step(self, batch: Batch, weight: float) -> tuple[Tensor, dict[str, Tensor]]:
         """See `MethodTrainer.step`; the loss is the sum of those of the three updates."""
         network = self.network
         weak = self.forward(network.segmenter, batch.images)
-        strong = self.forward(network.segmenter, batch.strong_images) if batch.unlabelled else None
+        strong = self.forward(network.segmenter, batch.strong_views[0]) if batch.unlabelled else None
         segmentation, terms = self.segmentation_loss(batch, weak, strong, weight)
         self.update(segmentation, self.optimizer)
 
         weak_labels = self._pseudo_labels(weak)
         strong_labels = self._pseudo_labels(strong) if batch.unlabelled else None
         rectifier, rectifier_terms = self.rectifier_loss(batch, weak_labels, strong_labels, weight)
-        self.update(rectifier, self.rectifier_optimizer)
+        self.update(rectifier, self.optimizers["rectifier"])
         total = segmentation.detach() + rectifier.detach()
         terms |= rectifier_terms
 
@@ -147,7 +158,7 @@ class DiffRect(MethodTrainer):
 
         weak_target = weak_labels if self.strong_target == "weak" else self._pseudo_labels(weak.logits)
         strong_calibration = self._calibration(strong_labels[unlabelled], weak_target[unlabelled])
-        strong = self._reconstruct(batch.strong_images, strong_labels, weak_labels, strong_calibration)
+        strong = self._reconstruct(batch.strong_views[0], strong_labels, weak_labels, strong_calibration)
         strong_segmentation = self.loss_function(strong.logits[unlabelled], weak_target[unlabelled])
         complementary = _complementary(strong.logits, weak.logits)
         strong_latent = mse_loss(strong.latent, strong.target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from custom.errors import InputError
@@ -43,7 +43,7 @@ class FixMatch(MethodTrainer):
         InputError: unknown `pseudo`, or a threshold outside [0, 1].
     """
 
-    needs_strong_images = True
+    strong_views = 1
 
     def __init__(self, *, pseudo: str = "masked", threshold: float | None = None, **kwargs: Any) -> None:
         if pseudo not in THRESHOLDS:
@@ -51,11 +51,14 @@ class FixMatch(MethodTrainer):
         threshold = THRESHOLDS[pseudo] if threshold is None else threshold
         if not 0 <= threshold <= 1:
             raise InputError(f"threshold {threshold}: give a confidence from 0 to 1")
-        if pseudo == "ssl4mis" and kwargs.get("loss_function") is None:
-            kwargs["loss_function"] = dice_and_cross_entropy(dice_weight=1.0, cross_entropy_weight=1.0)
-        super().__init__(**kwargs)
         self.pseudo = pseudo
         self.threshold = threshold
+        super().__init__(**kwargs)
+
+    def default_loss(self) -> nn.Module:
+        """CE + Dice, or the mean of both for "masked"."""
+        weight = 1.0 if self.pseudo == "ssl4mis" else 0.5
+        return dice_and_cross_entropy(weight, weight)
 
     def loss(self, batch: Batch, weight: float) -> tuple[Tensor, dict[str, Tensor]]:
         """See `MethodTrainer.loss`."""
@@ -65,7 +68,7 @@ class FixMatch(MethodTrainer):
         return self._masked(batch, weight) if self.pseudo == "masked" else self._ssl4mis(batch, weight)
 
     def _masked(self, batch: Batch, weight: float) -> tuple[Tensor, dict[str, Tensor]]:
-        views = torch.cat([batch.images, batch.strong_images[batch.labelled :]])
+        views = torch.cat([batch.images, batch.strong_views[0][batch.labelled :]])
         labelled, weak, strong = self.forward(self.network, views).split(
             [batch.labelled, batch.unlabelled, batch.unlabelled]
         )
@@ -78,7 +81,7 @@ class FixMatch(MethodTrainer):
 
     def _ssl4mis(self, batch: Batch, weight: float) -> tuple[Tensor, dict[str, Tensor]]:
         weak = self.forward(self.network, batch.images)
-        strong = self.forward(self.network, batch.strong_images)
+        strong = self.forward(self.network, batch.strong_views[0])
         supervised = self.loss_function(weak[: batch.labelled], batch.labels)
         pseudo_labels = confident_pseudo_labels(weak[batch.labelled :], self.threshold)
         positive = self.loss_function(strong[batch.labelled :], pseudo_labels)

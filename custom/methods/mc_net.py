@@ -27,13 +27,17 @@ class MutualConsistency(MethodTrainer):
 
     Args:
         temperature: T of the sharpening.
-        loss_function: supervised loss; None for half the Dice loss.
-        kwargs: see `MethodTrainer`; `network.all_logits` gives the logits of two or more decoders.
+        kwargs: see `MethodTrainer`; `network.all_logits` gives the logits of two or more decoders, and
+            `loss_function` is half the Dice loss if None.
     """
 
-    def __init__(self, *, temperature: float = 0.1, loss_function: nn.Module | None = None, **kwargs: Any) -> None:
-        super().__init__(loss_function=loss_function or dice_and_cross_entropy(0.5, 0.0), **kwargs)
+    def __init__(self, *, temperature: float = 0.1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.temperature = temperature
+
+    def default_loss(self) -> nn.Module:
+        """Half the Dice loss."""
+        return dice_and_cross_entropy(0.5, 0.0)
 
     def loss(self, batch: Batch, weight: float) -> tuple[Tensor, dict[str, Tensor]]:
         """See `MethodTrainer.loss`."""

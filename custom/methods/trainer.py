@@ -1,17 +1,22 @@
-"""What the training steps of all semi-supervised methods have in common."""
+"""The one trainer: what an iteration of every method has in common."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
+from monai.handlers import LrScheduleHandler
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from custom.engines.batches import fire_iteration_events, stack_images
 from custom.errors import InputError
+from custom.handlers import GradientAveraging
 from custom.losses import ConsistencyWeight, DecidedDiceCELoss
 
 __all__ = ["Batch", "MethodTrainer", "dice_and_cross_entropy"]
@@ -23,13 +28,15 @@ class Batch(NamedTuple):
     Attributes:
         images: [B_l + B_u, 3, H, W] in [0, 1].
         labels: class indices of the labelled rows, [B_l, 1, H, W], float; `IGNORED_LABEL` where undecided.
-        strong_images: the same images after strong changes of colour, of the shape of `images`; None if the data have
-            none.
+        strong_views: the same images after strong augmentation, each of the shape of `images`; one for each key of the
+            loader's `image_keys` that begins with "strong".
+        extra: further keys of the batch, for methods that need them; labelled rows first.
     """
 
     images: Tensor
     labels: Tensor
-    strong_images: Tensor | None = None
+    strong_views: tuple[Tensor, ...] = ()
+    extra: Mapping[str, Tensor] = {}
 
     @property
     def labelled(self) -> int:
@@ -40,6 +47,33 @@ class Batch(NamedTuple):
     def unlabelled(self) -> int:
         """B_u, number of unlabelled rows; 0 when training on labels only."""
         return len(self.images) - len(self.labels)
+
+    @classmethod
+    def read(
+        cls, parts: Mapping[str, Mapping[str, Tensor]], device: torch.device, channels_last: bool = False
+    ) -> Batch:
+        """Move a batch of `PairedLoader` to the device.
+
+        Args:
+            parts: {"labelled": {"image", "label", ...}, "unlabelled": {"image", ...}}; the latter may be missing.
+            device: where the tensors go.
+            channels_last: keep images in channels-last memory order.
+        """
+
+        def stack(key: str) -> Tensor:
+            rows = [parts[part][key].to(device) for part in ("labelled", "unlabelled") if key in parts.get(part, {})]
+            return torch.cat(rows)
+
+        def stack_images(key: str) -> Tensor:
+            return stack(key).contiguous(memory_format=torch.channels_last) if channels_last else stack(key)
+
+        others = [key for key in parts["labelled"] if key not in ("image", "label")]
+        return cls(
+            stack_images("image"),
+            parts["labelled"]["label"].to(device),
+            tuple(stack_images(key) for key in others if key.startswith("strong")),
+            {key: stack(key) for key in others if not key.startswith("strong")},
+        )
 
 
 def dice_and_cross_entropy(dice_weight: float = 0.5, cross_entropy_weight: float = 0.5) -> DecidedDiceCELoss:
@@ -64,40 +98,72 @@ def dice_and_cross_entropy(dice_weight: float = 0.5, cross_entropy_weight: float
 
 
 class MethodTrainer(SupervisedTrainer):
-    """A method is a subclass with `loss` (one update an iteration) or `step` (as many as it likes).
+    """A method is a subclass with `loss` (one update per iteration) or `step` (as many updates as it needs).
 
-    An iteration reads the batch, puts the networks into training mode, calls `step`, then `after_step`.
+    An iteration reads the batch, puts the networks into training mode, calls `step`, then `after_step`. Gradients are
+    averaged over processes where there are several.
 
     Args:
-        consistency_weight: lambda, weight of the unlabelled images over time.
+        optimizer: the optimiser of `network`.
+        lr_scheduler: its schedule, stepped once per iteration; None for a constant learning rate.
+        consistency_weight: lambda, weight of the unlabelled images over time; None for 0.
         loss_function: supervised loss of logits and class indices, which leaves ignored pixels out; None for
-            `dice_and_cross_entropy`.
-        amp: bfloat16 autocast in `forward`; losses stay in float32.
+            `default_loss`.
+        one_connected_component: whether each class is one connected piece in an image, a fact about the data; for
+            methods that clean their pseudo-labels.
+        amp: bfloat16 autocast; losses stay in float32.
         channels_last: keep images in channels-last memory order.
-        kwargs: arguments of MONAI's `SupervisedTrainer`; batches are those of `PairedLoader`, whose images may come
-            with "strong_image" of the same shape.
+        kwargs: arguments of MONAI's `SupervisedTrainer`; batches are those of `PairedLoader`. Handlers that are None
+            are left out.
+
+    Attributes:
+        strong_views: how many strong views of each image the method needs, see `Batch`.
     """
 
-    needs_strong_images = False
+    strong_views = 0
 
     def __init__(
         self,
         *,
-        consistency_weight: ConsistencyWeight,
+        optimizer: Optimizer,
+        lr_scheduler: LRScheduler | None = None,
+        consistency_weight: ConsistencyWeight | None = None,
         loss_function: nn.Module | None = None,
+        one_connected_component: bool = True,
         amp: bool = False,
         channels_last: bool = False,
         **kwargs: Any,
     ) -> None:
-        loss_function = dice_and_cross_entropy() if loss_function is None else loss_function
-        super().__init__(loss_function=loss_function, decollate=False, **kwargs)
+        kwargs["train_handlers"] = [handler for handler in kwargs.get("train_handlers") or () if handler is not None]
+        super().__init__(optimizer=optimizer, loss_function=loss_function, decollate=False, **kwargs)
+        self.loss_function = self.default_loss() if loss_function is None else loss_function
         self.consistency_weight = consistency_weight
-        self.autocast = amp
+        self.one_connected_component = one_connected_component
+        self.autocast_enabled = amp
         self.channels_last = channels_last
+        self.optimizers = {"network": optimizer}
+        self.lr_schedulers: dict[str, LRScheduler] = {}
+        if lr_scheduler is not None:
+            self.follow("network", lr_scheduler)
+        GradientAveraging().attach(self)
+
+    def default_loss(self) -> nn.Module:
+        """The supervised loss where none is given: that of SSL4MIS."""
+        return dice_and_cross_entropy()
+
+    def follow(self, name: str, lr_scheduler: LRScheduler) -> None:
+        """Step the schedule of the optimiser `name` after every iteration."""
+        self.lr_schedulers[name] = lr_scheduler
+        LrScheduleHandler(lr_scheduler, epoch_level=False, print_lr=False).attach(self)
+
+    def stateful_objects(self) -> dict[str, Any]:
+        """What must be saved beside the network to go on exactly: optimisers and schedules by name."""
+        schedules = {f"{name}_schedule": schedule for name, schedule in self.lr_schedulers.items()}
+        return {**self.optimizers, **schedules}
 
     @property
     def progress(self) -> float:
-        """t / T, the share of all iterations that lies behind: 0 in the first one."""
+        """t / T, the share of all iterations that is over: 0 in the first one."""
         state = self.state
         return (state.iteration - 1) / (state.epoch_length * state.max_epochs)
 
@@ -119,36 +185,67 @@ class MethodTrainer(SupervisedTrainer):
     def after_step(self) -> None:
         """What follows the updates, such as moving a teacher."""
 
+    def autocast(self) -> AbstractContextManager:
+        """The precision asked for, around a forward pass."""
+        return torch.autocast(self.state.device.type, torch.bfloat16, enabled=self.autocast_enabled)
+
     def forward(self, network: nn.Module, *inputs: Any, method: str = "logits") -> Any:
         """Call `network.<method>(*inputs)` in the precision asked for; tensors of the result are float32."""
-        with torch.autocast(self.state.device.type, torch.bfloat16, enabled=self.autocast):
+        with self.autocast():
             return _float(getattr(network, method)(*inputs))
 
-    def update(self, loss: Tensor, optimizer: Optimizer) -> None:
-        """One gradient step of `loss`: only what `optimizer` holds moves."""
-        self.fire_event(IterationEvents.LOSS_COMPLETED)
+    def update(self, losses: Tensor | Iterable[Tensor], *optimizers: Optimizer) -> None:
+        """One gradient step of a loss, or of the sum of several: only what `optimizers` hold moves.
+
+        Args:
+            losses: the loss; or several, each sent backward as soon as it is computed, so that only one graph is in
+                memory.
+            optimizers: those that take a step.
+        """
         self.network.zero_grad(set_to_none=True)
-        loss.backward()
+        for index, loss in enumerate((losses,) if isinstance(losses, Tensor) else losses):
+            if index == 0:
+                self.fire_event(IterationEvents.FORWARD_COMPLETED)
+                self.fire_event(IterationEvents.LOSS_COMPLETED)
+            loss.backward()
         self.fire_event(IterationEvents.BACKWARD_COMPLETED)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
 
     def _iteration(self, engine: MethodTrainer, batchdata: dict) -> dict:
         """One iteration on {"labelled": {"image", "label"}, "unlabelled": {"image"}}; the latter may be missing."""
         state = engine.state
-        images, labels = stack_images(batchdata, state.device, engine.channels_last)
-        strong = None
-        if "strong_image" in batchdata["labelled"]:
-            strong, _ = stack_images(batchdata, state.device, engine.channels_last, "strong_image")
-        elif engine.needs_strong_images:
+        batch = Batch.read(batchdata, state.device, engine.channels_last)
+        if len(batch.strong_views) < engine.strong_views:
             raise InputError(
-                f"{type(engine).__name__} needs 'strong_image' in every batch: make it in train#preprocessing and give "
-                "train#dataloader image_keys, as the method's overlay does"
+                f"{type(engine).__name__} needs {engine.strong_views} strong views of each image ('strong_image'): "
+                "make them in train#preprocessing and give train#dataloader image_keys, as the method's overlay does"
             )
-        weight = engine.consistency_weight(state.iteration - 1, state.epoch_length, state.max_epochs)
+        weight = 0.0
+        if engine.consistency_weight is not None:
+            weight = engine.consistency_weight(state.iteration - 1, state.epoch_length, state.max_epochs)
         engine.network.train()
-        loss, terms = engine.step(Batch(images, labels, strong), weight)
+        loss, terms = engine.step(batch, weight)
         engine.after_step()
-        return fire_iteration_events(engine, loss, terms, weight)
+        return engine._finish(loss, terms, weight)
+
+    def _finish(self, loss: Tensor, terms: Mapping[str, Tensor], weight: float) -> dict[str, Any]:
+        """Put the loss and its terms into the output and fire MONAI's last event of an iteration.
+
+        Raises:
+            InputError: the loss is no longer a finite number.
+        """
+        value = loss.item()
+        if not math.isfinite(value):
+            raise InputError(
+                f"the loss became {value} at iteration {self.state.iteration}: lower the learning rate, "
+                "or look for broken images in the data"
+            )
+        output = {"loss": value, "consistency_weight": weight}
+        output |= {name: term.detach() if isinstance(term, Tensor) else term for name, term in terms.items()}
+        self.state.output = output
+        self.fire_event(IterationEvents.MODEL_COMPLETED)
+        return output
 
 
 def _float(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Metrics: HD95 defined for empty masks, the release's own figures, bootstrap intervals, disagreement of branches."""
+"""Metrics: scores of an image, statistics and tables of many, HD95 for empty masks, the released script's figures."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "bootstrap": ["bootstrap_interval", "paired_bootstrap_interval"],
         "branch_disagreement": ["branch_disagreement"],
         "hausdorff": ["HausdorffDistance95Metric", "compute_hausdorff_distance_95"],
+        "image_scores": ["score_image"],
         "release": ["release_scores"],
+        "score_summary": ["summarise_scores"],
+        "summary_table": ["format_summary", "format_table"],
     },
 )

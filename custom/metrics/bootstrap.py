@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import bootstrap
 
 __all__ = ["bootstrap_interval", "paired_bootstrap_interval"]
+
+_DRAWS_AT_ONCE = 1_000_000  # all resamples of a large test set would fill hundreds of megabytes
 
 
 def bootstrap_interval(
@@ -13,11 +16,10 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """The percentile bootstrap interval of the mean of `values` (Efron, 1979).
 
-    It tells how much the mean would move with another draw of test images; it says nothing about another training
-    seed.
+    It shows how much the mean would change with another draw of test images, not with another training seed.
 
     Args:
-        values: one number an image, in any order (it has no influence); nan is ignored.
+        values: one number per image, in any order (it has no influence); nan is ignored.
         confidence: coverage in (0, 1).
         resamples: how many times the images are drawn with replacement.
         seed: seed of the draws; the same seed gives the same interval.
@@ -34,12 +36,20 @@ def bootstrap_interval(
     values = values[~np.isnan(values)]
     if values.size == 0:
         return float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    # In portions of about a million draws: all resamples of a large test set would fill hundreds of megabytes.
-    portion = max(1, 1_000_000 // values.size)
-    counts = [min(portion, resamples - start) for start in range(0, resamples, portion)]
-    means = np.concatenate([rng.choice(values, (count, values.size)).mean(axis=1) for count in counts])
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    if values.size == 1:
+        return float(values[0]), float(values[0])
+    distribution = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=resamples,
+        batch=max(1, _DRAWS_AT_ONCE // values.size),
+        vectorized=True,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).bootstrap_distribution
+    # SciPy's own bounds differ from these in the last bit, and so from the intervals of reports that exist.
+    low, high = np.quantile(distribution, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
@@ -53,8 +63,8 @@ def paired_bootstrap_interval(
     than the choice of test images explains.
 
     Args:
-        a: one number an image.
-        b: one number an image, in the same order; a pair with a nan on either side is ignored.
+        a: one number per image.
+        b: one number per image, in the same order; a pair with a nan on either side is ignored.
         confidence: see `bootstrap_interval`.
         resamples: see `bootstrap_interval`.
         seed: see `bootstrap_interval`.

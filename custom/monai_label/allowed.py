@@ -15,6 +15,7 @@ from starlette.datastructures import UploadFile
 from custom.command_line import EVALUATED
 from custom.errors import InputError
 from custom.monai_label.names import check_name, check_upload
+from custom.wording import shown
 
 __all__ = [
     "ActiveLearningOptions",
@@ -138,12 +139,7 @@ def _first(error: ValidationError, model: type[BaseModel], what: str) -> str:
     if fault["type"] == "missing":
         return f"{what} lacks {key}; send it"
     reason = str(fault.get("ctx", {}).get("error") or fault["msg"])
-    return f"{key} is {_shown(fault['input'])}: {reason}"
-
-
-def _shown(value: Any) -> str:
-    text = repr(value.filename) if isinstance(value, UploadFile) else repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}..."
+    return f"{key} is {shown(getattr(fault['input'], 'filename', fault['input']), 80)}: {reason}"
 
 
 def _plain_text(text: str) -> str:

@@ -12,11 +12,11 @@ from fastapi import HTTPException
 from monailabel.datastore.local import LocalDatastore
 from PIL import Image
 
-from custom.data.image_files import IMAGE_SUFFIXES
 from custom.errors import InputError
 from custom.files import is_system_file
 from custom.monai_label.names import check_name, check_upload, is_plain, same_name
 from custom.pixels import read_class_indices, read_image
+from custom.pixels.formats import IMAGE_SUFFIXES
 from custom.pixels.images import MOST_BIT_DEPTH
 
 __all__ = ["CheckedDatastore"]

@@ -18,9 +18,9 @@ from monailabel.tasks.activelearning.random import Random
 from monailabel.tasks.infer.basic_infer import BasicInferTask, CallBackTypes
 from numpy.typing import NDArray
 
-from custom.errors import find_input_error
+from custom.checkpoints.untrained import is_trained
+from custom.error_causes import find_input_error
 from custom.files import write_whole
-from custom.monai_label.models import is_trained
 from custom.monai_label.ranking import rank
 
 __all__ = ["Disagreement", "DisagreementScoring"]

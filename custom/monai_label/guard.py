@@ -23,7 +23,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from custom.errors import InputError, find_input_error
+from custom.error_causes import find_input_error
+from custom.errors import InputError, one_line
 from custom.monai_label.allowed import (
     ActiveLearningOptions,
     BatchOptions,
@@ -474,4 +475,4 @@ async def _answer_validation(_: Request, error: RequestValidationError) -> JSONR
 
 
 def _one_line(text: Any) -> str:
-    return " ".join(str(text).encode(errors="backslashreplace").decode().split())
+    return one_line(" ".join(str(text).split()))

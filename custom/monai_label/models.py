@@ -1,4 +1,4 @@
-"""The model which a server uses: `models/model.pt` of a bundle, and the note beside it while it is untrained."""
+"""The model which a server uses and trains: `models/model.pt` of a bundle."""
 
 from __future__ import annotations
 
@@ -8,24 +8,10 @@ from typing import Any
 
 from ignite.utils import manual_seed
 
+from custom.checkpoints.untrained import UNTRAINED, is_trained
 from custom.networks import SemiGDA, save_model
 
-__all__ = ["UNTRAINED", "ModelPublisher", "forget_training", "is_trained", "mark_as_untrained"]
-
-UNTRAINED = "UNTRAINED.txt"
-"""Name of the note beside a model file whose trainable weights are random."""
-
-
-def is_trained(model: str | os.PathLike) -> bool:
-    """Whether a bundle's model file holds a trained network: it is there, and no note beside it says otherwise."""
-    return Path(model).is_file() and not Path(model).with_name(UNTRAINED).exists()
-
-
-def mark_as_untrained(model: str | os.PathLike) -> None:
-    """Note beside the model file that its trainable weights are random; the first training takes the note away."""
-    Path(model).with_name(UNTRAINED).write_text(
-        "model.pt holds a first stage and random weights; it has not been trained.\n"
-    )
+__all__ = ["ModelPublisher", "forget_training", "is_trained"]
 
 
 def forget_training(network: SemiGDA, seed: int) -> None:
@@ -47,15 +33,13 @@ class ModelPublisher:
 
     Args:
         model: the server's model file.
-        details: see `save_model`.
     """
 
-    def __init__(self, model: str | os.PathLike, details: dict[str, Any]) -> None:
+    def __init__(self, model: str | os.PathLike) -> None:
         self.model = Path(model)
-        self.details = details
 
-    def __call__(self, network: SemiGDA, folder: Path) -> None:
-        """Save `network` as `model.pt` of `folder` and as the server's model."""
-        save_model(network, folder / "model.pt", self.details)
-        save_model(network, self.model, self.details)
+    def __call__(self, network: SemiGDA, folder: Path, details: dict[str, Any]) -> None:
+        """Save `network` as `model.pt` of `folder` and as the server's model; `details` as for `save_model`."""
+        save_model(network, folder / "model.pt", details)
+        save_model(network, self.model, details)
         self.model.with_name(UNTRAINED).unlink(missing_ok=True)

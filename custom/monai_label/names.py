@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from pathlib import Path, PurePath, PureWindowsPath
 
-from custom.data.image_files import IMAGE_SUFFIXES
 from custom.errors import InputError
+from custom.pixels.formats import IMAGE_SUFFIXES
+from custom.plain_names import strict_name_fault
+from custom.wording import shown
 
 __all__ = ["check_name", "check_upload", "is_plain", "same_name"]
-
-MOST_BYTES = 200
-"""Length of the longest name, in UTF-8; with suffixes added to it, it stays below what file systems allow."""
-
-_NOT_AT_THE_START = (".", "$", "@", "%", "~", " ")  # hidden files, and what MONAI or a shell would evaluate
-_NOT_AT_THE_END = (".", " ")  # Windows drops them
-_FORBIDDEN = re.compile(r'[<>:"/\\|?*]|[@%]#')  # paths and patterns; MONAI's relative references
-_RESERVED = re.compile(
-    r"labels|datastore_v2(\.json)?|(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE
-)  # also Windows'
 
 
 def check_name(name: str, kind: str = "name") -> str:
@@ -36,15 +27,15 @@ def check_name(name: str, kind: str = "name") -> str:
         InputError: the name is empty, reserved, too long or hidden, starts like an expression, or holds characters of
             paths or characters that cannot be seen.
     """
-    fault = _fault(name)
+    fault = strict_name_fault(name)
     if fault:
-        raise InputError(f"{kind} {_shown(name)} {fault}; give a plain name such as case_001")
+        raise InputError(f"{kind} {shown(name)} {fault}; give a plain name such as case_001")
     return name
 
 
 def is_plain(name: str) -> bool:
     """Whether `check_name` lets the name pass."""
-    return _fault(name) is None
+    return strict_name_fault(name) is None
 
 
 def check_upload(filename: str | None) -> str:
@@ -55,7 +46,7 @@ def check_upload(filename: str | None) -> str:
     """
     name = PureWindowsPath(PurePath(filename or "").name).name  # some clients send the whole path on their side
     if Path(name).suffix.lower() not in IMAGE_SUFFIXES:
-        raise InputError(f"file {_shown(name)} is of no known type; send one of {', '.join(IMAGE_SUFFIXES)}")
+        raise InputError(f"file {shown(name)} is of no known type; send one of {', '.join(IMAGE_SUFFIXES)}")
     check_name(name.lstrip(".$@%~ "), "file")  # only its suffix is used, so that it may start in any way
     return name
 
@@ -63,23 +54,3 @@ def check_upload(filename: str | None) -> str:
 def same_name(name: str) -> str:
     """The form in which names are compared: composed Unicode, as most systems but macOS write it."""
     return unicodedata.normalize("NFC", name)
-
-
-def _fault(name: str) -> str | None:
-    if not name:
-        return "is empty"
-    if any(unicodedata.category(letter).startswith("C") for letter in name):
-        return "holds characters that cannot be seen"
-    if len(name.encode()) > MOST_BYTES:
-        return f"is longer than {MOST_BYTES} bytes"
-    if name.startswith(_NOT_AT_THE_START) or name.endswith(_NOT_AT_THE_END):
-        return "starts or ends with a character that is not allowed there"
-    if _FORBIDDEN.search(name):
-        return "holds characters of a path or an expression"
-    if _RESERVED.fullmatch(name):
-        return "is reserved"
-    return None
-
-
-def _shown(name: str) -> str:
-    return repr(name) if len(name) <= 60 else f"{name[:60]!r}..."

@@ -9,8 +9,8 @@ from typing import Any
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
+from custom.checkpoints.untrained import is_trained
 from custom.metrics import branch_disagreement
-from custom.monai_label.models import is_trained
 
 __all__ = ["DescribeResultd"]
 

@@ -20,7 +20,9 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.train.bundle import BundleTrainTask
 from pydantic import BaseModel
 
-from custom.errors import InputError, find_input_error
+from custom.checkpoints.untrained import is_trained
+from custom.error_causes import find_input_error
+from custom.errors import InputError
 from custom.monai_label.allowed import (
     BatchOptions,
     InferOptions,
@@ -33,7 +35,6 @@ from custom.monai_label.allowed import (
 from custom.monai_label.datastore import CheckedDatastore
 from custom.monai_label.disagreement import Disagreement, DisagreementScoring
 from custom.monai_label.guard import install_guard
-from custom.monai_label.models import is_trained
 from custom.monai_label.names import is_plain
 
 __all__ = ["SemiGDAApp", "SemiGDATrainTask"]

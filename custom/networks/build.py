@@ -34,6 +34,8 @@ class UNetPair(NetworkPair):
         arguments: further arguments of `UNet`.
     """
 
+    arguments_of = UNet
+
     def __init__(self, num_classes: int = 2, seed: int | None = None, **arguments: Any) -> None:
         super().__init__(*(UNet(num_classes, seed=each, **arguments) for each in _two_seeds(seed)))
 
@@ -51,6 +53,8 @@ class SCDLUNetPair(NetworkPair):
         arguments: further arguments of `SCDLUNet`.
     """
 
+    arguments_of = SCDLUNet
+
     def __init__(self, num_classes: int = 2, seed: int | None = None, **arguments: Any) -> None:
         super().__init__(*(SCDLUNet(num_classes, seed=each, **arguments) for each in _two_seeds(seed)))
 
@@ -66,6 +70,8 @@ class UNetWithTeacher(MeanTeacher):
         decay: see `MeanTeacher`.
         arguments: further arguments of `UNet`, such as `seed`.
     """
+
+    arguments_of = UNet
 
     def __init__(self, num_classes: int = 2, decay: float = 0.99, **arguments: Any) -> None:
         super().__init__(UNet(num_classes, **arguments), decay)
@@ -84,6 +90,8 @@ class UNetWithPyramid(PyramidUNet):
     Raises:
         InputError: fewer than five resolutions.
     """
+
+    arguments_of = UNet
 
     def __init__(self, num_classes: int = 2, **arguments: Any) -> None:
         super().__init__(UNet(num_classes, **arguments))
@@ -105,6 +113,8 @@ class UNetWithRectifier(DiffRectNetworks):
             random numbers as they are.
         arguments: further arguments of `LabelRectifier`.
     """
+
+    arguments_of = LabelRectifier
 
     def __init__(
         self,

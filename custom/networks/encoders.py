@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from custom.command_line import did_you_mean
 from custom.errors import InputError
 from custom.networks.blocks import ConvolutionBlock
+from custom.wording import did_you_mean
 
 __all__ = ["DROPOUT", "ENCODERS", "WIDTHS", "UNetEncoder", "build_encoder"]
 

@@ -14,7 +14,7 @@ from torch import nn
 from custom.checkpoints.files import load_checkpoint, save_atomically
 from custom.checkpoints.kinds import describe_content
 from custom.checkpoints.weights import check_architecture, check_finite, check_tensors, digest
-from custom.errors import InputError
+from custom.errors import InputError, short_reason
 
 __all__ = ["load_model", "load_trained_weights", "model_details", "save_model"]
 
@@ -77,7 +77,7 @@ def _build(kind: Any, architecture: dict[str, Any], path: str | os.PathLike) -> 
     try:
         return kind.from_architecture(architecture)
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = short_reason(error, 200)
         raise InputError(f"{path}: no network can be built from its architecture ({reason})") from error
 
 
@@ -152,7 +152,7 @@ def _load(load: Any, state: dict[str, torch.Tensor], path: str | os.PathLike) ->
     try:
         load(state)
     except (RuntimeError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = short_reason(error, 200)
         raise InputError(
             f"{path} was made with another architecture than the configuration asks for ({reason}); "
             "give the method, num_classes, width, adapters and first_stage it was trained with"

@@ -1,16 +1,7 @@
 """Options of the bundles: what a user may set, and which values are right."""
 
 from custom.options.checking import check, check_name, check_values
-from custom.options.models import AutoencoderOptions, EvaluationOptions, InferenceOptions, TrainingOptions
+from custom.options.keys import COMMANDS
 from custom.options.running import find_running
 
-__all__ = [
-    "AutoencoderOptions",
-    "EvaluationOptions",
-    "InferenceOptions",
-    "TrainingOptions",
-    "check",
-    "check_name",
-    "check_values",
-    "find_running",
-]
+__all__ = ["COMMANDS", "check", "check_name", "check_values", "find_running"]

@@ -2,43 +2,52 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from monai.bundle import ConfigParser
 from pydantic import TypeAdapter, ValidationError
 
-from custom.errors import InputError, show_input_errors_in_one_line
+from custom.error_hook import show_input_errors_in_one_line
+from custom.errors import InputError
 from custom.options.command_line import (
     OWN_OPTIONS,
     CommandLine,
-    check_keys,
+    can_be_run,
+    check_ids,
+    nearest,
     read_command_line,
     refuse_expression,
-    replaced_values,
-    shown,
 )
-from custom.options.kinds import NAME, TEXT, YES_OR_NO, Wanted, number, whole
+from custom.options.keys import COMMANDS, Kinds
+from custom.options.kinds import NAME, Wanted
+from custom.options.parts import check_parts, default_kind, value_at
 from custom.options.running import Running, find_running
+from custom.wording import shown
 
 __all__ = ["check", "check_name", "check_values"]
 
 LEAST_CHANNELS_LAST = 8
 """Width of the trainable encoder from which on channels_last is safe."""
 
+MONAI_KEYS = ("imports", "initialize", "run", "finalize")  # which MONAI evaluates without being asked
+QUICKSTART_PARTS = ("phantom", "labels_only")  # which its run on the labels alone has in its configuration unused
+OVERLAYS = Path(__file__).parents[1] / "configs"
 
-def check(options: type) -> None:
+
+def check(command: str) -> None:
     """First thing that a configuration evaluates: check all options of the running workflow and give them their types.
 
     Options on the command line are taken as they were typed, whatever Fire made of them. Options that are expressions
     in a configuration file are checked once they can be evaluated without any part of the workflow.
 
     Args:
-        options: one of the classes of `custom.options.models`.
+        command: name of the configuration, one of `custom.options.keys.COMMANDS`.
 
     Raises:
         InputError: a wrong value, an unknown key, or a value that MONAI would evaluate and that is in no file.
@@ -47,48 +56,44 @@ def check(options: type) -> None:
     running = find_running()
     if running is None:
         return
-    parser = running.workflow.parser
-    given = _given(running, options)
-    config = parser.get()  # MONAI's `in` on the parser itself looks for similar keys, which is slow
-    raw = {key: config[key] for key in _kinds(options) if key in config and not _is_expression(config[key])}
-    values = check_values(options, raw | given, given)
-    changed = {key: value for key, value in values.items() if _differs(value, config[key])}
+    kinds, parser = COMMANDS[command], running.workflow.parser
+    config = parser.get()
+    given = _given(running, kinds)
+    _check_keys(config, kinds, given)
+    check_parts(config, parser.locator)
+    raw = {key: value for key in kinds if (value := value_at(config, key)) is not None and not _is_expression(value)}
+    raw |= {key: config[key] for key in kinds if key in config and config[key] is None}
+    values = check_values(command, raw | {key: value for key, value in given.items() if key in kinds}, given)
+    values |= _values_of_parts(config, parser, kinds, given)
+    changed = {key: value for key, value in values.items() if _differs(value, value_at(config, key))}
+    for key, value in changed.items():
+        parser[key] = value
     if changed:
-        for key, value in changed.items():
-            parser[key] = value
         parser.parse(reset=True)
-    resolved = {key: parser.get_parsed_content(key) for key in _independent(parser, options)}
-    values |= check_values(options, resolved)
+    resolved = {key: parser.get_parsed_content(key) for key in _independent(config, kinds)}
+    values |= check_values(command, resolved)
     _check_agreement(values, given)
-    _check_fit(values, config)
-    _check_overlay_names(given, running)
-    if _is_expression(config.get("data")) and _refers_to_options_only(config, "data", options, set()):
-        parser.get_parsed_content("data")  # complains of dataset_dir, datalist and labelled before a folder is made
+    _check_overlay_names(given)
+    if _refers_to_options_only(config, "data", kinds, set()):
+        parser.get_parsed_content("data")  # reports dataset_dir, datalist and labelled before a folder is made
 
 
-def check_values(options: type, values: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def check_values(command: str, values: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The values with their types: texts such as "3" and "true" become what they mean, "~" becomes the home folder.
 
     Args:
-        options: one of the classes of `custom.options.models`.
+        command: name of the configuration, one of `custom.options.keys.COMMANDS`.
         values: of some or all of its keys; others are refused.
         given: those that come from the command line, for the message.
 
     Raises:
         InputError: a value of the wrong type or out of range, with what to give.
     """
-    checked = {}
-    kinds = _kinds(options)
-    for key, value in values.items():
+    kinds = COMMANDS[command]
+    for key in values:
         if key not in kinds:
             raise InputError(f"{key} is no option; options are {', '.join(sorted(kinds))}")
-        try:
-            checked[key] = kinds[key].validate_python(value)
-        except ValidationError:
-            dashes = "--" if key in (given or ()) else ""
-            text = "without a value" if dashes and value is True else shown(value)
-            raise InputError(f"{dashes}{key} {text}: give {_wanted(options, key).words}") from None
-    return checked
+    return {key: _validate(key, kinds[key], value, given or ()) for key, value in values.items()}
 
 
 def check_name(key: str, value: Any) -> str:
@@ -97,25 +102,25 @@ def check_name(key: str, value: Any) -> str:
     Raises:
         InputError: `value` is no plain name; `key` begins the message.
     """
+    return _validate(key, NAME, value, ())
+
+
+def _validate(key: str, kind: Any, value: Any, given: Any) -> Any:
     try:
-        return TypeAdapter(NAME).validate_python(value)
+        return _adapter(kind).validate_python(value)
     except ValidationError:
-        wanted = next(mark for mark in NAME.__metadata__ if isinstance(mark, Wanted))
-        raise InputError(f"{key} {shown(value)}: give {wanted.words}") from None
+        dashes = "--" if key in given else ""
+        text = "without a value" if dashes and value is True else shown(value)
+        raise InputError(f"{dashes}{key} {text}: give {_wanted(kind).words}") from None
 
 
 @cache
-def _kinds(options: type) -> dict[str, TypeAdapter]:
-    return {key: TypeAdapter(kind) for key, kind in get_type_hints(options, include_extras=True).items()}
+def _adapter(kind: Any) -> TypeAdapter:
+    return TypeAdapter(kind)
 
 
-@cache
-def _hints(options: type) -> dict[str, Any]:
-    return get_type_hints(options, include_extras=True)
-
-
-def _wanted(options: type, key: str) -> Wanted:
-    return [mark for mark in _hints(options)[key].__metadata__ if isinstance(mark, Wanted)][-1]
+def _wanted(kind: Any) -> Wanted:
+    return [mark for mark in kind.__metadata__ if isinstance(mark, Wanted)][-1]
 
 
 def _is_expression(value: Any) -> bool:
@@ -126,118 +131,98 @@ def _differs(new: Any, old: Any) -> bool:
     return type(new) is not type(old) or new != old
 
 
-def _given(running: Running, options: type) -> dict[str, Any]:
-    """Options from outside the configuration files, by name; nested ones are checked here and have their values."""
+def _given(running: Running, kinds: Kinds) -> dict[str, Any]:
+    """What comes from outside of the configuration files, by key: texts as typed, or values that code gave."""
     command = read_command_line() if running.by_monai else None
     if command is None:
-        return _given_by_code(running, options)
+        given = {key: value for key, value in running.overrides.items() if key in kinds}
+        for key, value in given.items():
+            if not isinstance(value, Mapping):
+                refuse_expression(f"{key} {shown(value)}", value)
+        return given
     command = CommandLine(command.positional, running.overrides | command.options)  # the first may come from args_file
     for key, value in command.options.items():
         refuse_expression(f"--{shown(key)} {shown(value)}", value)
-    check_keys(command, list(_kinds(options)))
-    _check_other_options(command, running, options)
-    return {key: value for key, value in command.options.items() if key in _kinds(options)}
+    check_ids(command, running.workflow.parser.get())
+    return {key.replace("::", "#"): value for key, value in command.options.items() if key not in OWN_OPTIONS}
 
 
-def _given_by_code(running: Running, options: type) -> dict[str, Any]:
-    given = {key: value for key, value in running.overrides.items() if key in _kinds(options)}
-    for key, value in given.items():
-        if not isinstance(value, Mapping):
-            refuse_expression(f"{key} {shown(value)}", value)
-    return given
+def _check_keys(config: Mapping[str, Any], kinds: Kinds, given: Mapping[str, Any]) -> None:
+    """Refuse keys that nothing reads, which MONAI accepts in silence.
+
+    A key is known if it is an option, if a value refers to it, if it can be run, or if MONAI evaluates it.
+    """
+    referenced = set(re.findall(r"@([A-Za-z_]\w*)", json.dumps(config, default=str)))
+    known = [key for key in config if key in kinds or key in referenced]
+    others = (*MONAI_KEYS, *QUICKSTART_PARTS)
+    for key in config:
+        is_known = key in known or key in others or key.startswith("_") or can_be_run(config[key], config)
+        if not is_known or (key in given and key.startswith("_")):
+            dashes = "--" if key in given else ""
+            raise InputError(f"unknown option {dashes}{shown(key)}{nearest(key, [*known, *kinds])}")
 
 
-def _check_other_options(command: CommandLine, running: Running, options: type) -> None:
-    """Options that change a part of the workflow, such as train#trainer#max_epochs, must have the type of what was."""
-    for key, old in replaced_values(command).items():
-        if key in _kinds(options) or key in OWN_OPTIONS:
-            continue
-        if any(part.startswith("_") for part in re.split("#|::", key)) or isinstance(old, dict):
-            raise InputError(f"--{key} is no option: change it in a file of your own, added to --config_file")
-        given = command.options[key]
-        root = old.removeprefix("@") if isinstance(old, str) else ""
-        if root != old and root in _kinds(options):
-            value = _like_option(options, root, key, given)
-        else:
-            value = _like(key, old, given, running.workflow.parser[key])
-        if _differs(value, running.workflow.parser[key]):
-            running.workflow.parser[key] = value
-            running.workflow.parser.parse(reset=True)
+def _values_of_parts(
+    config: Mapping[str, Any], parser: ConfigParser, kinds: Kinds, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Values on the command line that are no listed option: they have the type of the part's default."""
+    values = {}
+    for key in (key for key in given if key not in kinds):
+        kind = default_kind(config, key, parser.locator)
+        if kind is not None:
+            values[key] = _validate(key, kind, given[key], given)
+        elif "#" in key or not _is_plain(config[key]) or key in MONAI_KEYS:
+            raise InputError(f"--{shown(key)} is no option: change it in a file of your own, added to --config_file")
+    return values
 
 
-def _like_option(options: type, option: str, key: str, given: Any) -> Any:
-    try:
-        return _kinds(options)[option].validate_python(given)
-    except ValidationError:
-        raise InputError(f"--{key} {shown(given)}: give {_wanted(options, option).words}") from None
+def _is_plain(value: Any) -> bool:
+    """Whether an overlay of one's own may have such an option; everything else is changed in files."""
+    return isinstance(value, (bool, int, float))
 
 
-def _like(key: str, old: Any, given: Any, read: Any) -> Any:
-    """The value of a nested option, of the type of the value it replaces; `read` is what Fire made of it."""
-    kinds = {bool: YES_OR_NO, int: whole(-(10**9), 10**9), float: number(-1e9, 1e9), str: TEXT}
-    if isinstance(old, list) and isinstance(read, (list, tuple)) and len(old) == len(read):
-        return [_like(key, before, value, value) for before, value in zip(old, read, strict=True)]
-    if type(old) not in kinds or _is_expression(old):
-        raise InputError(f"--{key} is no option: change it in a file of your own, added to --config_file")
-    try:
-        return TypeAdapter(kinds[type(old)]).validate_python(given)
-    except ValidationError:
-        words = next(mark for mark in kinds[type(old)].__metadata__ if isinstance(mark, Wanted)).words
-        raise InputError(f"--{key} {shown(given)}: give {words}") from None
-
-
-def _independent(parser: ConfigParser, options: type) -> list[str]:
+def _independent(config: Mapping[str, Any], kinds: Kinds) -> list[str]:
     """Options that are expressions and need nothing but other options: resolving them makes no part of a workflow."""
-    config = parser.get()
-    expressions = [key for key in _kinds(options) if _is_expression(config.get(key))]
+    expressions = [key for key in kinds if "#" not in key and _is_expression(config.get(key))]
     return [
-        key
-        for key in expressions
-        if not _wanted(options, key).is_text and _needs_options_only(config, key, options, set())
+        key for key in expressions if not _wanted(kinds[key]).is_text and _needs_options_only(config, key, kinds, set())
     ]
 
 
-def _needs_options_only(config: Mapping[str, Any], key: str, options: type, seen: set[str]) -> bool:
+def _needs_options_only(config: Mapping[str, Any], key: str, kinds: Kinds, seen: set[str]) -> bool:
     if key in seen:
         return True
     seen.add(key)
-    if key not in _kinds(options) or key not in config or key == "output_dir":
+    if key not in kinds or key not in config or key == "output_dir":
         return False
-    return not _is_expression(config[key]) or _refers_to_options_only(config, key, options, seen)
+    return not _is_expression(config[key]) or _refers_to_options_only(config, key, kinds, seen)
 
 
-def _refers_to_options_only(config: Mapping[str, Any], key: str, options: type, seen: set[str]) -> bool:
-    names = re.findall(r"@([A-Za-z_][\w:#]*)", config[key])
-    return all(_needs_options_only(config, name, options, seen) for name in names)
+def _refers_to_options_only(config: Mapping[str, Any], key: str, kinds: Kinds, seen: set[str]) -> bool:
+    names = re.findall(r"@([A-Za-z_][\w:#]*)", json.dumps(config.get(key), default=str))
+    return bool(config.get(key)) and all(_needs_options_only(config, name, kinds, seen) for name in names)
 
 
 def _check_agreement(values: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Options that must fit each other."""
-    steps, sampled = values.get("diffusion_steps"), values.get("sampling_steps")
+    steps = values.get("network_def#diffusion_steps")
+    sampled = values.get("network_def#sampling_steps")
     if steps is not None and sampled is not None and sampled > steps:
-        raise InputError(f"sampling_steps {sampled}: give at most diffusion_steps, which is {steps}")
+        raise InputError(f"network_def#sampling_steps {sampled}: give at most diffusion_steps, which is {steps}")
     _check_widths(values)
     _check_memory_order(values)
     _check_subfolder(values, given)
 
 
-def _check_fit(values: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Options must fit the method that the configuration trains."""
-    if values.get("alignment_epochs") == 0 and "alignment" in config.get("session", {}).get("stages", {}):
-        raise InputError("alignment_epochs 0: give a whole number from 1, or an overlay of a method without that stage")
-    trainer = config.get("train", {}).get("trainer", {})
-    known = ("masked", "ssl4mis") if trainer.get("_target_") == "custom.methods.FixMatch" else ("hard", "soft", "off")
-    if "pseudo" in trainer and values.get("pseudo", known[0]) not in known:
-        raise InputError(f"pseudo {values['pseudo']}: this method takes {', '.join(known)}; give one of them")
-
-
-def _check_overlay_names(given: Mapping[str, Any], running: Running) -> None:
+def _check_overlay_names(given: Mapping[str, Any]) -> None:
     """A name alone would train something else under this name."""
     for key in ("method", "preset"):
-        overlay = running.workflow.config_root_path / f"{key}s" / f"{given.get(key)}.json"
-        command = read_command_line() if key in given and running.by_monai else None
-        if command and overlay.is_file() and replaced_values(command)[key] != given[key]:
-            raise InputError(f"--{key} {given[key]}: add {overlay} to --config_file, which sets all that belongs to it")
+        overlay = OVERLAYS / f"{key}s" / f"{given.get(key)}.yaml"
+        if key in given and overlay.is_file():
+            raise InputError(
+                f"--{key} {given[key]}: leave it out and add custom/configs/{key}s/{overlay.name} to --config_file, "
+                "which sets all that belongs to it"
+            )
 
 
 def _check_widths(values: Mapping[str, Any]) -> None:

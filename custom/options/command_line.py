@@ -1,9 +1,8 @@
-"""What a command line of `monai.bundle run` says: read as typed, and refused where nothing would follow it."""
+"""The command line of `monai.bundle run`: read as typed, and refused where MONAI would evaluate a part of it."""
 
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,29 +10,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from fire.parser import DefaultParseValue
-from monai.bundle import ConfigParser
 from monai.bundle import run as bundle_run
 
-from custom.command_line import did_you_mean
 from custom.errors import InputError
 from custom.options.kinds import starts_like_an_expression
+from custom.wording import did_you_mean, shown
 
 __all__ = [
     "CommandLine",
-    "check_keys",
+    "can_be_run",
+    "check_ids",
     "nearest",
+    "own_arguments",
     "read_command_line",
     "refuse_expression",
     "refuse_expressions",
-    "replaced_values",
-    "shown",
 ]
 
 COMMANDS = ("run", "run_workflow")
-MONAI_EXPRESSIONS = ("initialize", "run", "finalize")  # which `monai.bundle run` evaluates of itself
 NO_RUN_IDS = ("imports", "initialize", "finalize")
 OWN_OPTIONS = set(inspect.signature(bundle_run).parameters) - {"override"}
-LONGEST_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -42,12 +38,6 @@ class CommandLine:
 
     positional: list[str]
     options: dict[str, Any]
-
-
-def shown(value: Any) -> str:
-    """A value in an error message: one line, and not too long."""
-    text = value if isinstance(value, str) and value.strip() and value.isprintable() else ascii(value)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def own_arguments() -> list[str] | None:
@@ -145,81 +135,35 @@ def _texts(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
-def _files(command: CommandLine) -> list[str]:
-    """Configuration files, as MONAI got them."""
-    value = command.options.get("config_file")
-    if value is None:
-        value = ConfigParser.load_config_file(command.options["args_file"]).get("config_file")
-    value = DefaultParseValue(value) if isinstance(value, str) else value
-    return [str(file) for file in (value if isinstance(value, (list, tuple)) else [value])]
-
-
-def replaced_values(command: CommandLine) -> dict[str, Any]:
-    """What the configuration files say for each option of the command line that they know."""
-    merged = ConfigParser(ConfigParser.load_config_files(_files(command)))
-    return {key: merged[key] for key in command.options if key in merged}
-
-
-def check_keys(command: CommandLine, known_options: Sequence[str] = ()) -> None:
-    """Refuse overrides and overlay keys that nothing reads: MONAI accepts them in silence.
-
-    A key is known if it is an option, if the first configuration file has it or if any value refers to it.
+def check_ids(command: CommandLine, config: Mapping[str, Any]) -> None:
+    """Refuse to run what cannot be run, and to leave the checks out.
 
     Args:
         command: the command line.
-        known_options: names of options that an overlay may set.
+        config: the configuration with all overlays.
 
     Raises:
-        InputError: an unknown key or run id, with the nearest known one.
+        InputError: an unknown run id, with the nearest one.
     """
-    files = _files(command)
-    merged = ConfigParser(ConfigParser.load_config_files(files))
-    base = ConfigParser(ConfigParser.load_config_files(files[:1]))
-    known = [key for key in base.get() if not key.startswith("_")]
-    _check_ids(command, merged, files[0], known, known_options)
-    _check_overlays(files[1:], merged, base, known)
-    for key in command.options:
-        if key not in OWN_OPTIONS and (key not in merged or key.startswith("_")):
-            nested = [f"{parent}#{child}" for parent in known for child in _children(base[parent])]
-            raise InputError(f"unknown option --{shown(key)}{nearest(key, known + nested)}")
-
-
-def _check_ids(
-    command: CommandLine, merged: ConfigParser, file: str, known: list[str], known_options: Sequence[str]
-) -> None:
     options = command.options
     if command.positional and "run_id" in options:
         raise InputError(f"run ids {shown(command.positional[0])} and {shown(options['run_id'])}: give one of them")
     run_id = (command.positional or [options.get("run_id", "run")])[0]
-    runs = [key for key in known if key not in (*known_options, *NO_RUN_IDS) and _can_be_run(merged[key])]
+    runs = [key for key, value in config.items() if key not in NO_RUN_IDS and can_be_run(value, config)]
     if run_id not in runs:
-        raise InputError(f"no run id {shown(run_id)!r} in {file}{nearest(run_id, runs)}")
+        raise InputError(f"no run id {shown(run_id)!r} in the configuration{nearest(run_id, runs)}")
     for name, usual in (("init_id", "initialize"), ("final_id", "finalize")):
         if options.get(name, usual) != usual:
             raise InputError(f"--{name} {shown(options[name])}: leave it out; the checks are in {usual!r}")
 
 
-def _can_be_run(value: Any) -> bool:
-    """Whether it is a list of expressions, or one that runs something: any other expression is a value."""
-    texts = value if isinstance(value, list) else [value]
-    expressions = all(isinstance(text, str) and text.startswith("$") for text in texts)
-    return bool(texts) and expressions and (isinstance(value, list) or ".run(" in value)
-
-
-def _check_overlays(files: list[str], merged: ConfigParser, base: ConfigParser, known: list[str]) -> None:
-    referenced = set(re.findall(r"@([A-Za-z_]\w*)", json.dumps(merged.get())))
-    for file in files:
-        for key in ConfigParser.load_config_file(file):
-            root = re.split(r"#|::", key.lstrip("+"))[0]
-            is_known = root in base or root in referenced or root in MONAI_EXPRESSIONS or root.startswith("_")
-            if not is_known:
-                raise InputError(f"{file}: unknown key {root!r}{nearest(root, known)}")
-
-
-def _children(value: Any) -> list[str]:
-    if not isinstance(value, dict):
-        return []
-    return [name for key, child in value.items() for name in (key, *(f"{key}#{inner}" for inner in _children(child)))]
+def can_be_run(value: Any, config: Mapping[str, Any]) -> bool:
+    """Whether it is a list of expressions or of other such lists, or refers to one: any other expression is a value."""
+    if isinstance(value, str) and value.startswith("@"):
+        return isinstance(config.get(value[1:]), list) and can_be_run(config[value[1:]], config)
+    if not isinstance(value, list) or not value:
+        return False
+    return all(isinstance(text, str) and (text.startswith("$") or can_be_run(text, config)) for text in value)
 
 
 def nearest(key: str, known: Sequence[str]) -> str:

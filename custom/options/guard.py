@@ -11,7 +11,8 @@ import os
 import sys
 import time
 
-from custom.errors import SECONDS_FOR_THE_FIRST_PROCESS, InputError
+from custom.error_hook import SECONDS_FOR_THE_FIRST_PROCESS
+from custom.errors import InputError
 from custom.options.command_line import own_arguments, read_command_line, refuse_expressions
 
 __all__: list[str] = []

@@ -14,6 +14,7 @@ from fire.parser import DefaultParseValue
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from custom.command_line import EVALUATED
+from custom.plain_names import MOST_BYTES, folder_name_fault
 
 __all__ = [
     "DEVICE", "LABELLED", "NAME", "PATH", "SOURCE", "TEXT", "YES_OR_NO", "Wanted", "choice", "list_of", "number",
@@ -21,7 +22,6 @@ __all__ = [
 ]  # fmt: skip
 
 YES, NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
-LONGEST_NAME = 200  # bytes; file systems take 255, and "-2" or ".json" is appended
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 
 
@@ -140,11 +140,8 @@ def _source(value: Any) -> Any:
 
 def _name(value: Any) -> str:
     text = _text(value)
-    odd = any(unicodedata.category(character)[0] == "C" or character in "/\\\u2028\u2029" for character in text)
-    if odd or text.strip(" ") != text or text.strip() != text or text in (".", ".."):
-        raise ValueError("not a plain name")
-    if len(os.fsencode(text)) > LONGEST_NAME:
-        raise ValueError("too long")
+    if fault := folder_name_fault(text):
+        raise ValueError(fault)
     return text
 
 
@@ -189,7 +186,7 @@ SOURCE = Annotated[
 NAME = Annotated[
     str,
     BeforeValidator(_name),
-    Wanted(f"one plain folder name of at most {LONGEST_NAME} bytes, without / and \\ and spaces at its ends", True),
+    Wanted(f"one plain folder name of at most {MOST_BYTES} bytes, without / and \\ and spaces at its ends", True),
 ]
 LABELLED = Annotated[
     int | str,

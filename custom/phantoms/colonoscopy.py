@@ -38,7 +38,7 @@ __all__ = ["DIFFICULTY", "ColonoscopyDifficulty", "draw_colonoscopy_phantom"]
 
 @dataclass(frozen=True)
 class ColonoscopyDifficulty:
-    """What makes polyps hard to tell from the bowel wall. Ranges are drawn from uniformly unless noted."""
+    """What makes polyps hard to distinguish from the bowel wall. Ranges are drawn from uniformly unless noted."""
 
     lesion_area: Range = (0.03, 0.30)  # share of the picture, log-uniform
     two_polyps_share: float = 0.12

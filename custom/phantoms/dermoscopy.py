@@ -40,7 +40,7 @@ __all__ = ["DIFFICULTY", "DermoscopyDifficulty", "draw_dermoscopy_phantom"]
 
 @dataclass(frozen=True)
 class DermoscopyDifficulty:
-    """What makes lesions hard to tell from the skin. Ranges are drawn from uniformly unless noted.
+    """What makes lesions hard to distinguish from the skin. Ranges are drawn from uniformly unless noted.
 
     Amounts of melanin and blood are optical densities: 1 takes away 63% of the light of the colour taken away most.
     """

@@ -32,7 +32,7 @@ __all__ = ["DIFFICULTY", "HistologyDifficulty", "draw_histology_phantom"]
 
 @dataclass(frozen=True)
 class HistologyDifficulty:
-    """What makes tumour hard to tell from other tissue. Ranges are drawn from uniformly unless noted.
+    """What makes tumour hard to distinguish from other tissue. Ranges are drawn from uniformly unless noted.
 
     Lengths are shares of the picture's side at magnification 1. Amounts of stain are optical densities.
     """
@@ -76,7 +76,7 @@ class Cells:
     spacing: float
     elongation: Range  # length over width
     darkness: float
-    pale_centre: float = 0.0  # how much paler the middle is: 0 evenly dark, 1 a mere ring
+    pale_centre: float = 0.0  # how much paler the middle is: 0 evenly dark, 1 only a ring
     size_spread: float = 0.15
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 
-from custom.errors import InputError
+from custom.errors import InputError, short_reason
 from custom.files import require_regular_file
 
 __all__ = ["UnreadableFile", "naming", "shown_path"]
@@ -39,5 +39,5 @@ def naming(path: str | PathLike[str]) -> Iterator[None]:
     except InputError as error:
         raise InputError(f"{shown_path(path)}: {error}") from error
     except Exception as error:  # decoders answer broken files with OSError, SyntaxError, ValueError, struct.error, ...
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = short_reason(error, 300)
         raise UnreadableFile(f"{shown_path(path)} cannot be read as an image; replace the file ({reason})") from error

@@ -1,4 +1,4 @@
-"""From what people download to a checked data set: `python -m custom.prepare`."""
+"""From what people download to a checked data set: `python -m custom prepare`."""
 
 from __future__ import annotations
 

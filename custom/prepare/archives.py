@@ -18,8 +18,9 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from custom.errors import InputError
+from custom.errors import InputError, short_reason
 from custom.files import is_system_file
+from custom.wording import shown
 
 __all__ = ["ArchiveLimits", "is_archive", "unpack"]
 
@@ -33,7 +34,7 @@ class ArchiveLimits:
     """Bounds on what is unpacked, checked on the bytes really read: sizes in headers may lie.
 
     The largest sets meant here are ISIC-2018 (14 GB) and BCSS; their files are compressed already. A plain bitmap of
-    a mask may shrink a thousandfold, so ratios only count from a size on that no honest mask has.
+    a mask may shrink a thousandfold, so ratios only count above a size that no mask has.
 
     Attributes:
         total_bytes: of all files of an archive.
@@ -51,7 +52,7 @@ class ArchiveLimits:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the name says that `unpack` reads it: .zip, .tar, .tar.gz, .tgz."""
+    """Whether the name ends as those of archives that `unpack` reads: .zip, .tar, .tar.gz, .tgz."""
     return path.name.lower().endswith((".zip", *_TAR_SUFFIXES))
 
 
@@ -85,7 +86,7 @@ class _Room:
         self.written: set[str] = set()
 
     def refuse(self, reason: str) -> InputError:
-        return InputError(f"{self.archive}: {reason}; do not trust this archive, get it from its official page")
+        return InputError(f"{self.archive}: {reason}; do not use this archive, download it from its official page")
 
     def require_few(self, members: int) -> None:
         if members > self.limits.members:
@@ -107,15 +108,17 @@ class _Room:
             raise InputError(f"{self.archive}: unpacks to more than {limits.total_bytes:,} bytes; see --max-archive-gb")
         for what, unpacked, packed in ((name, size, packed_size), ("it", self.total_bytes, self.archive_bytes)):
             if unpacked > limits.ratio_from_bytes and unpacked > limits.ratio * max(1, packed):
-                raise self.refuse(f"{what} unpacks to more than {limits.ratio} times its size, as bombs do")
+                raise self.refuse(
+                    f"{what} unpacks to more than {limits.ratio} times its size, as a decompression bomb does"
+                )
 
     def target(self, name: str) -> Path:
         """Where the member `name` goes, below the folder."""
         parts = PurePosixPath(name).parts
         if name.startswith("/") or ".." in parts or not parts or re.match(r"[A-Za-z]:", parts[0]):
-            raise self.refuse(f"{_shown(name)} leads out of the folder")
+            raise self.refuse(f"{shown(name, 120)} leads out of the folder")
         if not name.isprintable():
-            raise self.refuse(f"{_shown(name)} has control characters in its name")
+            raise self.refuse(f"{shown(name, 120)} has control characters in its name")
         path = "/".join(parts)
         if path in self.written:
             raise self.refuse(f"holds {path} twice")
@@ -147,9 +150,9 @@ def _read_zip(archive: Path, room: _Room) -> Iterator[tuple[str, int, BinaryIO]]
             name = member.filename.replace("\\", "/")
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise room.refuse(f"{_shown(name)} is a link or a device")
+                raise room.refuse(f"{shown(name, 120)} is a link or a device")
             if member.flag_bits & 0x1:
-                raise InputError(f"{archive}: {_shown(name)} is password-protected; unpack it and give the folder")
+                raise InputError(f"{archive}: {shown(name, 120)} is password-protected; unpack it and give the folder")
             if not name.endswith("/"):
                 with package.open(member) as file:
                     yield name, member.compress_size, file
@@ -164,7 +167,7 @@ def _read_tar(archive: Path, room: _Room) -> Iterator[tuple[str, int, BinaryIO]]
             if _is_junk(member.name) or member.isdir():
                 continue
             if not member.isreg():
-                raise room.refuse(f"{_shown(member.name)} is a link or a device")
+                raise room.refuse(f"{shown(member.name, 120)} is a link or a device")
             yield member.name.replace("\\", "/"), room.archive_bytes, package.extractfile(member)
         if not package.members:
             raise InputError(f"{archive}: holds no files; get the archive again")
@@ -196,22 +199,16 @@ def _one_line_errors(archive: Path) -> Iterator[None]:
     except InputError:
         raise
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError) as error:
-        raise InputError(f"{archive}: broken or cut short ({_shown(str(error))}); download it again") from error
+        raise InputError(f"{archive}: broken or cut short ({short_reason(error)}); download it again") from error
     except NotImplementedError as error:
-        raise InputError(f"{archive}: packed in a way that cannot be read ({_shown(str(error))}); repack it") from error
+        raise InputError(f"{archive}: packed in an unknown way ({short_reason(error)}); repack it") from error
     except RuntimeError as error:  # zipfile's answer to a password
-        raise InputError(f"{archive}: {_shown(str(error))}; unpack it yourself and give the folder") from error
+        raise InputError(f"{archive}: {short_reason(error)}; unpack it yourself and give the folder") from error
     except OSError as error:
-        reason = error.strerror or _shown(str(error))
+        reason = error.strerror or short_reason(error)
         raise InputError(f"{archive}: cannot be unpacked ({reason}); check the disk and the archive") from error
     except (ValueError, OverflowError) as error:  # headers full of nonsense
-        raise InputError(f"{archive}: broken ({_shown(str(error))}); download it again") from error
-
-
-def _shown(text: str) -> str:
-    """`text` in one line of bearable length."""
-    line = "".join(character if character.isprintable() else "?" for character in text)
-    return line if len(line) <= 120 else f"{line[:80]}...{line[-30:]}"
+        raise InputError(f"{archive}: broken ({short_reason(error)}); download it again") from error
 
 
 def _quiet(show_progress: bool) -> bool | None:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from custom.prepare.duplicates.search import NearDuplicate, draw_contact_sheet, duplicate_groups, find_near_duplicates
+from custom.prepare.duplicates.near_duplicate import NearDuplicate
+from custom.prepare.duplicates.picture import draw_contact_sheet
+from custom.prepare.duplicates.search import duplicate_groups, find_near_duplicates
 from custom.prepare.writing import Written
 
 __all__ = ["Audit", "audit_images"]

@@ -63,7 +63,7 @@ class TwoClasses(ClassMap):
     Each file is read by itself.
 
     Attributes:
-        by_colour: of a palette, black is background and all else foreground; None where each file's palette tells.
+        by_colour: of a palette, black is background and all else foreground; None where each palette decides.
     """
 
     classes: Mapping[str, int] = field(default_factory=lambda: {"0": 0, "255": 1})

@@ -81,7 +81,9 @@ def _refuse_colours(files: Sequence[MaskFacts]) -> None:
     if coloured is None:
         return
     shown = " ".join(f"{red},{green},{blue}=?" for red, green, blue in list(coloured.colours)[:4])
-    raise InputError(f'{shown_path(coloured.path)}: the mask is in colour; say what it means: --mask-colours "{shown}"')
+    raise InputError(
+        f'{shown_path(coloured.path)}: the mask is in colour; state what it means: --mask-colours "{shown}"'
+    )
 
 
 def _without_palettes(files: Sequence[MaskFacts], palettes: Sequence[MaskFacts], by_colour: bool) -> list[MaskFacts]:
@@ -99,7 +101,7 @@ def _without_palettes(files: Sequence[MaskFacts], palettes: Sequence[MaskFacts],
             shown = " ".join(f"{','.join(map(str, colour))}=?" for colour in list(facts.palette.values())[:4])
             raise InputError(
                 f"{shown_path(facts.path)}: {facts.odd_order} in the mask's palette, so that its background is "
-                f'uncertain; say what it means: --mask-colours "{shown}"'
+                f'uncertain; state what it means: --mask-colours "{shown}"'
             )
     return [facts if facts.palette is None else _by_grey_or_index(facts) for facts in files]
 
@@ -176,7 +178,7 @@ def _reaches_white(counts: Mapping[int, int]) -> bool:
 
 
 def _are_smooth_together(files: Sequence[MaskFacts]) -> bool:
-    """Whether files that hold too few greys to tell have, all in all, few greys of all kinds between 0 and 255."""
+    """Whether files that hold too few greys to decide have, all in all, few greys of all kinds between 0 and 255."""
     odd: dict[int, int] = {}
     for facts in files:
         for value, count in facts.counts.items():

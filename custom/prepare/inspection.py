@@ -10,14 +10,15 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from custom.data.image_files import IMAGE_SUFFIXES
 from custom.errors import InputError
+from custom.pixels.formats import IMAGE_SUFFIXES
 from custom.pixels.images import largest_value, read_stored_image
 from custom.pixels.mask_facts import MaskFacts, mask_facts
 from custom.pixels.naming import UnreadableFile
 from custom.pixels.page import MAX_PIXELS
 from custom.prepare.records import Record
 from custom.prepare.upright import OtherSize, upright_mask
+from custom.wording import first_message
 
 __all__ = ["PROBLEMS", "ImageFacts", "Inspection", "inspect_records", "over_all"]
 
@@ -109,8 +110,7 @@ def inspect_records(records: Sequence[Record], max_side: int | None, show_progre
             inspection.doubtful_orientation.append(record.name)
     if not any(record.masks for record, _ in inspection.sound):
         lines = [line for found in inspection.problems.values() for line in found]
-        others = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
-        raise InputError(f"{lines[0]}{others}" if lines else "no image has a mask; add at least one mask")
+        raise InputError(first_message(lines) if lines else "no image has a mask; add at least one mask")
     return inspection
 
 

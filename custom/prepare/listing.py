@@ -1,18 +1,19 @@
-"""Find folders whatever their case and spaces, and say what is there when nothing fits."""
+"""Find files and folders whatever their case and spaces, and report what is there when nothing fits."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from custom.data.image_files import list_files, walk
 from custom.errors import InputError
 from custom.files import is_system_file, name_key
+from custom.pixels.formats import IMAGE_SUFFIXES, has_suffix
 from custom.prepare.records import OpenedSource
 
-__all__ = ["PairOfFolders", "files_in", "list_files", "lone_folders", "nothing_found", "pairs_of_folders"]
+__all__ = ["PairOfFolders", "files_in", "list_files", "lone_folders", "nothing_found", "pairs_of_folders", "walk"]
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,41 @@ def lone_folders(folder: Path, names: Sequence[str], taken: Iterable[Path]) -> l
     return lone
 
 
+def list_files(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> list[Path]:
+    """All files below `folder` with one of the suffixes, in any case, by path; system files are left out.
+
+    Raises:
+        InputError: a folder cannot be read.
+    """
+    files = (Path(place, name) for place, _, names in walk(folder) for name in names)
+    return sorted(path for path in files if has_suffix(path, suffixes))
+
+
+def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` in order, without hidden and system entries; links are followed, each folder once and never upwards.
+
+    Raises:
+        InputError: a folder cannot be read.
+    """
+    root = os.path.realpath(folder)
+    seen = {str(parent) for parent in Path(root).parents}
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not is_system_file(name))
+        yield place, folders, sorted(name for name in files if not is_system_file(name))
+
+
 def files_in(folder: Path) -> list[Path]:
     """All files below `folder` of whatever kind, by path; system files are left out."""
     return list_files(folder, suffixes=("",))
 
 
 def nothing_found(sources: Sequence[OpenedSource], dataset: str, layout: str) -> InputError:
-    """An error which says what was looked for and what is there instead."""
+    """An error which names what was looked for and what is there instead."""
     there = "; ".join(f"{source.given} holds {_described(source.folder)}" for source in sources)
     return InputError(f"not the data set {dataset}: looked for {layout}; {there}. Give the right --source or data set")
 
@@ -75,3 +104,7 @@ def _described(folder: Path) -> str:
     shown = ", ".join(entries[:5]) + (", ..." if len(entries) > 5 else "")
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4))
     return f"{shown or 'nothing'} ({counts or 'no files'})"
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"{error.filename} cannot be read ({error.strerror}); check its permissions") from error

@@ -1,4 +1,4 @@
-"""What to do with a prepared folder: the command that trains on it, and whether it holds images enough to trust."""
+"""The next step after `prepare`: the command that trains on the folder, and a warning if it holds few images."""
 
 from __future__ import annotations
 
@@ -28,14 +28,12 @@ _ANY_DATA = "semigda_busi"
 def training_command(dataset: str, folder: Path) -> str:
     """The command which trains on the prepared folder, with the configuration of that data set's bundle.
 
-    Without a bundle of its own, nothing is known of how many places a class lies in: all of them are kept.
-
     Args:
         dataset: name of the data set, of `SOURCES`.
         folder: the prepared folder.
     """
     bundle = _BUNDLES.get(dataset, _ANY_DATA)
-    settings = "" if dataset in _BUNDLES else " --labelled all --largest_component false"
+    settings = "" if dataset in _BUNDLES else " --labelled all"
     return (
         f"python -m monai.bundle run training --config_file bundles/{bundle}/configs/train.json "
         f"--dataset_dir {shlex.quote(str(folder))}{settings}"

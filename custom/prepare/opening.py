@@ -1,4 +1,4 @@
-"""Folders are taken as they are, archives are unpacked; messages speak of what the user gave."""
+"""Folders are taken as they are, archives are unpacked; messages name what the user gave."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ class PrepareOptions:
         group_duplicates: keep near-duplicate images on one side of seeded splits.
         labelled_counts: further labelled subsets, such as "20" or "15%".
         mask_colours: class index by colour or grey value, such as "0,0,0=0 255,0,0=1"; "" finds classes by itself.
+        one_connected_component: whether each class is one connected piece per image; None measures it on the masks.
         ignore_value: value of undecided pixels in masks, 1 to 65535; None if there is no such value.
         published_split: use published lists of test images where they apply.
         audit: look for near-duplicate images.
@@ -39,6 +40,7 @@ class PrepareOptions:
     group_duplicates: bool = False
     labelled_counts: tuple[str, ...] = ()
     mask_colours: str = ""
+    one_connected_component: bool | None = None
     ignore_value: int | None = None
     published_split: bool = True
     audit: bool = True

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from custom.data.formats import IMAGE_SUFFIXES
 from custom.errors import InputError
 from custom.files import name_key
+from custom.pixels.formats import IMAGE_SUFFIXES
 
 __all__ = ["READ_NAMES", "ImageWithMasks", "Pairing", "are_samples", "pair_by_name", "relative_name"]
 

@@ -26,7 +26,7 @@ class Record:
         image: the image file.
         masks: its mask files, joined when there are several; empty for an unlabelled image.
         group: patient or slide; images of a group stay on one side of seeded splits.
-        split: "training", "validation" or "test" where a published split says so. "training" leaves open which images
+        split: "training", "validation" or "test" where a published split states it. "training" leaves open which images
             are held out for validation, if nothing is published on that.
         set_name: the set of a collection the image comes from.
     """
@@ -47,7 +47,7 @@ class Found:
         records: the images.
         masks_without_image: masks which no image takes.
         notes: facts for the report, one sentence each.
-        warnings: facts the user should hear of at once, one sentence each.
+        warnings: facts the user should read at once, one sentence each.
         labelled_groups: published labelled subsets by name, as lists of groups, each continuing the smaller one.
     """
 
@@ -92,7 +92,9 @@ class Source:
         title: its name in words.
         layout: what is looked for, in words.
         find: finds the records, or raises an `InputError`.
-        class_names: names of the classes in the order of their indices; empty where the masks tell.
+        short_name: the data set's name in reports and tables, such as "BUSI"; "" for that of its folder or archive.
+        class_names: names of the classes in the order of their indices; empty where the masks decide.
+        one_connected_component: whether each class is one connected piece per image; None where the masks decide.
         masks: "binary" (any two grey values, thresholded at half), "indices" or "found" (classes are found).
         validation_share: default share held out for validation where nothing is published.
         test_share: likewise for the test.
@@ -103,7 +105,9 @@ class Source:
     title: str
     layout: str
     find: Callable[[Request], Found]
+    short_name: str = ""
     class_names: tuple[str, ...] = ()
+    one_connected_component: bool | None = None
     masks: str = "binary"
     validation_share: float = 0.1
     test_share: float = 0.2

@@ -1,4 +1,4 @@
-"""`report.md`: what was found, what was done with it, and what deserves a look."""
+"""`report.md`: what was found, what was done with it, and what to look at."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from custom.data.class_shares import odd_masks
+from custom.checks.class_shares import odd_masks
+from custom.data import DataFacts
 from custom.prepare.audit import Audit
 from custom.prepare.classes import ClassMap
 from custom.prepare.inspection import PROBLEMS, Inspection
@@ -25,7 +26,7 @@ _NAMES_SHOWN = 20
 
 @dataclass
 class Report:
-    """All that the report tells; `markdown` writes it.
+    """The content of the report; `markdown` writes it.
 
     Attributes:
         source: the data set.
@@ -33,14 +34,14 @@ class Report:
         found: what was found.
         inspection: what was wrong with it.
         class_map: meaning of the masks.
-        class_names: names of the classes.
+        facts: the facts about the data set, as the datalist states them.
         written: the prepared images.
         splits: split of each.
         subsets: labelled subsets.
         seed: of splits and subsets.
         audit: near-duplicates, if they were looked for.
         pictures: heading and path of each picture.
-        warnings: what the user should hear of at once.
+        warnings: what the user should read at once.
     """
 
     source: Source
@@ -48,7 +49,7 @@ class Report:
     found: Found
     inspection: Inspection
     class_map: ClassMap
-    class_names: Sequence[str]
+    facts: DataFacts
     written: Sequence[Written]
     splits: Sequence[str]
     subsets: dict[str, list[str]]
@@ -69,7 +70,7 @@ class Report:
         values, pixels = self._values(), self._pixels()
         shares = np.mean([mask / max(1, mask.sum()) for mask in pixels], axis=0)
         lines = [
-            f"class {index} ({self.class_names[index]}): {shares[index]:.2%} of the pixels, in "
+            f"class {index} ({self.facts.class_names[index]}): {shares[index]:.2%} of the pixels, in "
             f"{sum(int(mask[index] > 0) for mask in pixels)} of {len(pixels)} masks; in the source {values[index]}"
             for index in range(self.class_map.num_classes)
         ]
@@ -77,11 +78,11 @@ class Report:
         return lines if ignored is None else [*lines, f"undecided, ignored in training: value {ignored} in the source"]
 
     def class_warnings(self) -> list[str]:
-        """What of the masks deserves a look at once."""
+        """Which masks the user should look at."""
         pixels, lines = self._pixels(), []
         for kind, places in odd_masks(pixels).items():
             if len(places) == len(pixels) or (places and kind != "without foreground"):
-                lines.append(f"{len(places)} of {len(pixels)} masks {kind}: look at them.")
+                lines.append(f"{len(places)} of {len(pixels)} masks {kind}: check them.")
         pages = sum(facts.pages > 1 for facts in self.inspection.masks)
         if pages:
             lines.append(f"{pages} masks are TIFFs of several pages, which were joined: each page holds some objects.")
@@ -143,14 +144,16 @@ class Report:
         rows = [
             [
                 index,
-                self.class_names[index],
+                self.facts.class_names[index],
                 values[index],
                 f"{shares[index]:.2%}",
                 sum(int(mask[index] > 0) for mask in pixels),
             ]
             for index in range(self.class_map.num_classes)
         ]
-        return _table(["index", "class", "value in the source's masks", "mean share of pixels", "masks with it"], rows)
+        heads = ["index", "class", "value in the source's masks", "mean share of pixels", "masks with it"]
+        pieces = "is one connected piece" if self.facts.one_connected_component else "may be several pieces"
+        return f"{_table(heads, rows)}\n\nEach class {pieces} per image."
 
     def _subset_table(self) -> str:
         rows = [[f"`{name}`", len(images)] for name, images in self.subsets.items()]

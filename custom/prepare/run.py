@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from custom.data.facts import DataFacts, classes_by_number, has_one_component_each
 from custom.errors import InputError, one_line
+from custom.labels import IGNORED_LABEL
 from custom.pixels.images import LEAST_BIT_DEPTH, MOST_BIT_DEPTH
 from custom.pixels.page import allow_large_pictures
 from custom.prepare.archives import ArchiveLimits
@@ -41,7 +43,7 @@ class Prepared:
         folder: the prepared folder.
         was_there: it was there already, whole, from the same source and options: nothing was done.
         counts: images by split.
-        warnings: what the user should hear of, one sentence each.
+        warnings: what the user should read, one sentence each.
         next_command: the command which trains on the folder.
         classes: the classes found in the masks and the share of each, a line each.
     """
@@ -78,7 +80,7 @@ def prepare_dataset(
         show_progress: show progress bars, if the standard error is a terminal.
 
     Raises:
-        InputError: anything about the source, the options or the output that the user has to mend.
+        InputError: anything about the source, the options or the output that the user has to correct.
     """
     options = options or PrepareOptions()
     source = _known(dataset)
@@ -86,6 +88,10 @@ def prepare_dataset(
         raise InputError(f"--mask-colours is for the data set folder; {dataset} knows its masks")
     if options.ignore_value is not None and source.masks != "found":
         raise InputError(f"--ignore-value is for the data set folder; {dataset} knows its masks")
+    if options.one_connected_component is not None and source.one_connected_component is not None:
+        raise InputError(
+            f"--one-component and --several-components are for the data set folder; {dataset} knows its masks"
+        )
     given = [Path(os.path.abspath(path)) for path in sources]
     output = Path(os.path.abspath(output))
     check_sources(given, output)
@@ -123,14 +129,19 @@ def _prepare(
     audit = audit_images(place.prepared, written, show_progress) if options.audit else None
     splits = _splits(source, written, audit, options)
     subsets = _subsets(source, found, written, splits, options)
-    class_names = _class_names(source, class_map)
+    masks = [
+        str(place.prepared / item.label)
+        for item, split in zip(written, splits, strict=True)
+        if split == "training" and item.label
+    ]
+    facts = _facts(source, class_map, bit_depth, masks, options, opened[0].given)
     report = Report(
         source,
         [part.given for part in opened],
         found,
         inspection,
         class_map,
-        class_names,
+        facts,
         written,
         splits,
         subsets,
@@ -139,17 +150,8 @@ def _prepare(
     )
     warnings = [*_warnings(found, inspection, splits, audit, options), *report.class_warnings()]
     report.warnings = list(map(one_line, warnings))
-    content = datalist_content(
-        source,
-        " ".join([source.title + ".", *found.notes]),
-        options.seed,
-        class_map,
-        class_names,
-        written,
-        splits,
-        subsets,
-        bit_depth,
-    )
+    description = " ".join([source.title + ".", *found.notes])
+    content = datalist_content(description, options.seed, facts, class_map.classes, written, splits, subsets)
     _write_json(place.prepared / "datalist.json", content)
     report.pictures = _draw_pictures(place.prepared, report)
     (place.prepared / "report.md").write_text(report.markdown(), encoding="utf-8", errors="backslashreplace")
@@ -172,9 +174,28 @@ def _class_map(source: Source, inspection: Inspection, options: PrepareOptions) 
     return TwoClasses()
 
 
-def _class_names(source: Source, class_map: ClassMap) -> Sequence[str]:
-    found = ["background", *(f"class {index}" for index in range(1, class_map.num_classes))]
-    return source.class_names or found
+def _facts(
+    source: Source,
+    class_map: ClassMap,
+    bit_depth: int | None,
+    training_masks: Sequence[str],
+    options: PrepareOptions,
+    given: Path,
+) -> DataFacts:
+    """What is known of the source, then what the user states, then what the prepared masks show."""
+    one_component = source.one_connected_component
+    if one_component is None:
+        one_component = options.one_connected_component
+    ignore_value = None if class_map.ignore_value is None else IGNORED_LABEL
+    if one_component is None:
+        one_component = has_one_component_each(training_masks, class_map.num_classes, ignore_value)
+    return DataFacts(
+        name=source.short_name or (given.name if given.is_dir() else given.stem),
+        class_names=tuple(source.class_names or classes_by_number(class_map.num_classes)),
+        ignore_value=ignore_value,
+        stated_bit_depth=bit_depth,
+        stated_one_connected_component=one_component,
+    )
 
 
 def _splits(source: Source, written: Sequence[Written], audit: Audit | None, options: PrepareOptions) -> list[str]:
@@ -214,17 +235,17 @@ def _warnings(
         warnings.append(f"{kind}: {len(lines)} ({lines[0]}{', ...' if len(lines) > 1 else ''}).")
     warnings += _without_partner(found)
     if inspection.doubtful_orientation:
-        warnings.append(f"{len(inspection.doubtful_orientation)} EXIF-turned images: look whether their masks fit.")
+        warnings.append(f"{len(inspection.doubtful_orientation)} EXIF-turned images: check that their masks fit.")
     for split in ("validation", "test"):
         if split not in splits:
             warnings.append(f"No {split} images: too few labelled images, or a share of 0.")
     warnings += warn_of_few({split: splits.count(split) for split in ("validation", "test")})
     if audit is not None and (across := audit.across(splits)):
         if options.group_duplicates:
-            mend = "the published split stays as it is; --seeded-split draws one without them"
+            fix = "the published split stays as it is; --seeded-split draws one without them"
         else:
-            mend = "see the report and --group-duplicates"
-        warnings.append(f"{len(across)} pairs of near-duplicate images lie in different splits: {mend}.")
+            fix = "see the report and --group-duplicates"
+        warnings.append(f"{len(across)} pairs of near-duplicate images lie in different splits: {fix}.")
     return warnings
 
 
@@ -239,7 +260,7 @@ def _without_partner(found: Found) -> list[str]:
 def _draw_pictures(folder: Path, report: Report) -> dict[str, str]:
     (folder / "report").mkdir()
     pictures = {"Examples": "report/examples.png"}
-    draw_examples(folder, report.written, report.splits, report.class_names, folder / pictures["Examples"])
+    draw_examples(folder, report.written, report.splits, report.facts.class_names, folder / pictures["Examples"])
     if report.audit is not None and report.audit.pairs:
         pictures["Near-duplicates, those across splits first"] = "report/near_duplicates.png"
         report.audit.draw(folder, report.written, report.splits, folder / "report/near_duplicates.png")

@@ -15,7 +15,7 @@ _FEWEST_GROUPS = 3  # with fewer, everything is for training
 
 @dataclass(frozen=True)
 class Entry:
-    """What a split needs to know of an image.
+    """What a split needs to know about an image.
 
     Attributes:
         name: of the image.
@@ -31,7 +31,7 @@ class Entry:
 
 
 def join_groups(*groupings: Sequence[object | None]) -> list[int]:
-    """Group numbers such that images sharing a group in any of the groupings are together. None shares with nobody."""
+    """Group numbers such that images that share a group in any grouping are together. None is a group of its own."""
     count = len(groupings[0])
     parent = list(range(count))
 

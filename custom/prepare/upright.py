@@ -19,7 +19,7 @@ def upright_mask(path: Path, stored_size: tuple[int, int], orientation: int) -> 
     """Read a mask as it lies over its upright image.
 
     A mask without an orientation of its own may have been drawn on the stored image or on the upright one. Its size
-    tells; where both have one size it is taken as upright, as in training.
+    decides; where both have one size it is taken as upright, as in training.
 
     Args:
         path: the mask.

@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from custom.errors import InputError, show_input_errors_in_one_line
+from custom.error_hook import show_input_errors_in_one_line
+from custom.errors import InputError
 from custom.files import write_whole
 from custom.options import check_name, find_running
 from custom.processes import on_first_process, refuse_strangers

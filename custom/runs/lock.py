@@ -6,12 +6,12 @@ import atexit
 import contextlib
 import logging
 import os
-import re
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from custom.errors import InputError
+from custom.files import is_partial
 
 __all__ = ["LOCK", "lock_folder", "remove_leftovers", "unlock_folder"]
 
@@ -21,7 +21,6 @@ LOCK = ".lock"
 """Name of the lock file in a folder."""
 
 _OWN_FOLDERS = (".", "checkpoints", "evaluation", "first_stage", "panels")
-_LEFTOVER = re.compile(r"\..+\.(pt\.\d+|part)|metrics\.tmp")
 
 _held: dict[Path, FileLock] = {}
 _process = os.getpid()
@@ -73,5 +72,5 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
     for name in _OWN_FOLDERS:
         inside = Path(folder) / name
         for path in inside.iterdir() if inside.is_dir() else ():
-            if _LEFTOVER.fullmatch(path.name) and path.is_file():
+            if is_partial(path) and path.is_file():
                 path.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from custom.errors import InputError
+from custom.wording import and_more, shown
 
 __all__ = ["check_resumed_options"]
 
@@ -59,14 +60,14 @@ def check_resumed_options(stored: str | os.PathLike[str], asked: Mapping[str, An
         return
     ours, theirs = dict(_leaves(asked)), dict(_leaves(known))
     differing = [
-        f"{key} {_shown(value)}, now {_shown(ours[key])}"
+        f"{key} {shown(value)}, now {shown(ours[key])}"
         for key, value in theirs.items()
         if key in ours and not _may_become(key, value, ours[key])
     ]
     if differing:
-        more = f" and {len(differing) - MOST_TOLD} more" if len(differing) > MOST_TOLD else ""
+        listed = "; ".join(differing[:MOST_TOLD]) + and_more(len(differing) - MOST_TOLD)
         raise InputError(
-            f"cannot resume {Path(stored).parent}: it was started with {'; '.join(differing[:MOST_TOLD])}{more}. "
+            f"cannot resume {Path(stored).parent}: it was started with {listed}. "
             "Give the run's own options, or leave --resume out to start another run"
         )
 
@@ -119,7 +120,3 @@ def _same_file(one: str, other: str) -> bool:
         return os.path.samefile(os.path.expanduser(one), os.path.expanduser(other))
     except (OSError, ValueError):
         return False
-
-
-def _shown(value: Any) -> str:
-    return str(value)[:80]

@@ -34,6 +34,7 @@ class LoadImageAndLabeld(MapTransform):
         ignore_value: value of undecided pixels in the masks; None if there is no such value.
         bit_depth: bits (8 to 16) that the 16-bit images of the data set use; None where that is unknown. 8-bit images
             are divided by 255 always.
+        bgr: give the colours in the order blue, green, red, as OpenCV does.
 
     Raises:
         InputError: a file which is missing, broken, too large, or a mask which does not fit the classes.
@@ -46,6 +47,7 @@ class LoadImageAndLabeld(MapTransform):
         allow_missing_keys: bool = True,
         ignore_value: int | None = None,
         bit_depth: int | None = MOST_BIT_DEPTH,
+        bgr: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         read_label = partial(read_class_indices, num_classes=num_classes, ignore_value=ignore_value)
@@ -53,6 +55,7 @@ class LoadImageAndLabeld(MapTransform):
         if len(self.keys) > len(readers):
             raise ValueError(f"keys are those of the image and of the label, got {self.keys}")
         self.image_key = self.keys[0]
+        self.bgr = bgr
         self.readers = {key: _PictureReader(read) for key, read in zip(self.keys, readers, strict=False)}
         self.load = LoadImage(image_only=True, dtype=np.float32, ensure_channel_first=True)
 
@@ -63,6 +66,8 @@ class LoadImageAndLabeld(MapTransform):
             loaded[key] = self.load(loaded[key], reader=self.readers[key])
             if key == self.image_key:
                 loaded[key] /= 255
+                if self.bgr:
+                    loaded[key] = loaded[key].flip(0)
         return loaded
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from custom.benchmark import __main__ as command
-from custom.benchmark import runs
+from custom.benchmark import command, runs
 from custom.phantoms.dataset import write_phantom_dataset
 
 ROOT = Path(__file__).parents[2]
@@ -127,7 +126,7 @@ def benchmark(forked, bundle, phantoms, tmp_path_factory):
     protocol = folder / "protocol.json"
     protocol.write_text(json.dumps(PROTOCOL))
     arguments = [
-        *("--bundle", str(bundle), "--dataset_dir", str(phantoms), "--methods", "supervised,ua_mt,broken"),
+        *("--bundle", str(bundle), "--dataset-dir", str(phantoms), "--methods", "supervised,ua_mt,broken"),
         *("--labels", "4 images", "--seeds", "0,1", "--output", str(folder / "output")),
         *("--protocol", str(protocol), "--published", "BUSI"),
     ]

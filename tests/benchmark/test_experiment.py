@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from custom.handlers.tracking import ExperimentTracker, make_experiment
+from custom.tracking import ExperimentTracker, make_experiment
 
 
 def test_runs_find_the_experiment_made_before_them(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from custom.benchmark import pictures
 from custom.benchmark.pictures import choose_images, draw_pictures
 from custom.benchmark.plot import draw_dice_by_labels
 from custom.benchmark.table import Row
+from custom.data import DataFacts
 from tests.benchmark.test_table import result
 
 BLUE, ORANGE = (31, 119, 180), (255, 127, 14)  # matplotlib's first two colours
@@ -62,7 +63,7 @@ def test_no_image_is_shown_twice():
 
 
 def test_ignored_pixels_are_outlined_as_no_class(tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "read_num_classes", lambda _: 2)
+    monkeypatch.setattr(pictures, "read_facts", lambda _: DataFacts())
     drawn = []
     for undecided in (0, 255):
         truth = torch.full((20, 20), float(undecided))

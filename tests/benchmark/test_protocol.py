@@ -38,6 +38,10 @@ def test_overrides_become_values():
     }
 
 
+def test_a_setting_may_be_written_with_hyphens():
+    assert parse_overrides(["--image-size", "64", "--val-interval=2"]) == {"image_size": 64, "val_interval": 2}
+
+
 @pytest.mark.parametrize("arguments", [["image_size"], ["--image_size"], ["--a", "--b"]])
 def test_what_is_no_pair_is_refused(arguments, message_of):
     with pytest.raises(InputError) as error:

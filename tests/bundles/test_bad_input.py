@@ -11,7 +11,7 @@ import sys
 import pytest
 from PIL import Image
 
-from custom.errors import find_input_error
+from custom.error_causes import find_input_error
 from tests.bundles.conftest import CONFIGS, ROOT, train
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from custom.errors import find_input_error
+from custom.error_causes import find_input_error
 from tests.bundles.conftest import make_workflow, train
 
 

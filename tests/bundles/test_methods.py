@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from custom.checkpoints import load_checkpoint
-from custom.errors import find_input_error
+from custom.error_causes import find_input_error
 from custom.handlers import StageCheckpoint
 from custom.networks import load_model
 from tests.bundles.conftest import CONFIGS, make_workflow, train

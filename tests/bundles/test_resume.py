@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from custom.checkpoints import load_checkpoint
-from custom.errors import find_input_error
+from custom.error_causes import find_input_error
 from custom.phantoms.dataset import write_phantom_dataset
 from tests.bundles.conftest import ROOT, train
 from tests.conftest import KL
 
 KILLED = """
 import json, os, signal, sys
-from custom.engines import AlignmentTrainer, SegmentationTrainer
+from custom.engines import SemiGDAAlignment, SemiGDASegmentation
 from custom.handlers import stage_checkpoint
 from tests.bundles.conftest import train
 
@@ -35,7 +35,7 @@ if where == "saving":
         save(content, file)
     torch.save = dying_save
 else:
-    trainer = {"alignment": AlignmentTrainer, "segmentation": SegmentationTrainer}[where]
+    trainer = {"alignment": SemiGDAAlignment, "segmentation": SemiGDASegmentation}[where]
     step = trainer._iteration
     def dying_step(self, engine, batch):
         if engine.state.iteration == iteration:

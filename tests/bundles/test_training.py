@@ -7,7 +7,8 @@ import sys
 import pytest
 import torch
 
-from custom.errors import InputError, find_input_error
+from custom.error_causes import find_input_error
+from custom.errors import InputError
 from custom.networks import load_model
 from tests.bundles.conftest import CONFIGS, TINY, make_workflow, train
 

@@ -49,5 +49,5 @@ seen["code"] = sys.modules["custom"].__file__
 try:
     create_workflow(config_file=str(other / "configs" / "inference.json"), workflow_type="infer")
 except Exception as error:
-    seen["other version"] = str(sys.modules["custom.errors"].find_input_error(error))
+    seen["other version"] = str(sys.modules["custom.error_causes"].find_input_error(error))
 print(json.dumps(seen))

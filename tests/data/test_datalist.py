@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from custom.data import load_datalist, read_ignore_value, read_num_classes
+from custom.data import load_datalist
 from custom.errors import InputError
 
 
@@ -200,29 +200,3 @@ def test_a_missing_or_empty_folder_is_named(load, tmp_path):
     load.folder.rmdir()
     with pytest.raises(InputError, match="dataset_dir .*data is not a folder"):
         load(listing())
-
-
-def test_the_number_of_classes_is_the_datalists_or_2(tmp_path):
-    file = tmp_path / "datalist.json"
-    for content, expected in (({}, 2), ({"num_classes": 4}, 4)):
-        file.write_text(json.dumps(content))
-        assert read_num_classes(file) == expected
-    for wrong in (1, "4", True, None):
-        file.write_text(json.dumps({"num_classes": wrong}))
-        with pytest.raises(InputError, match='"num_classes" is'):
-            read_num_classes(file)
-
-
-class TestReadIgnoreValue:
-    @pytest.mark.parametrize(
-        ("content", "expected"), [({}, None), ({"ignore_value": 255}, 255), ({"ignore_value": None}, None)]
-    )
-    def test_is_what_the_datalist_states(self, tmp_path, content, expected):
-        (tmp_path / "datalist.json").write_text(json.dumps(content))
-        assert read_ignore_value(tmp_path / "datalist.json") == expected
-
-    @pytest.mark.parametrize("value", [0, -1, 65536, "255", True, 2.5])
-    def test_other_values_are_refused(self, tmp_path, value):
-        (tmp_path / "datalist.json").write_text(json.dumps({"ignore_value": value}))
-        with pytest.raises(InputError, match='"ignore_value" is'):
-            read_ignore_value(tmp_path / "datalist.json")

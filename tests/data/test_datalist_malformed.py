@@ -9,7 +9,8 @@ import random
 import pytest
 from PIL import Image
 
-from custom.data import check_dataset, load_datalist, read_num_classes
+from custom.checks import check_dataset
+from custom.data import load_datalist, read_facts
 from custom.errors import InputError
 
 CASES = 600
@@ -99,7 +100,7 @@ def outcome(file, folder):
     """ "read", or what kind of refusal it was; anything but one line is an error of the test."""
     try:
         splits = load_datalist(file, folder)
-        classes = read_num_classes(file)
+        classes = read_facts(file).num_classes
         check_dataset(splits, classes, show_progress=False)
     except InputError as error:
         assert str(error)
@@ -147,15 +148,3 @@ def test_a_pipe_a_folder_and_a_broken_link_are_refused_at_once(folder, tmp_path)
     (tmp_path / "loop.json").symlink_to(tmp_path / "loop.json")
     for file in (tmp_path / "pipe.json", folder, tmp_path / "loop.json"):
         assert outcome(file, folder) == "refused"
-
-
-@pytest.mark.parametrize("number", [257, 256, 100_000, 10**30, 1, 0, -2, 2.0, True, "2", None, [2], {}])
-def test_numbers_of_classes_that_masks_cannot_hold_are_refused(folder, tmp_path, number):
-    (tmp_path / "datalist.json").write_text(json.dumps(good() | {"num_classes": number}))
-    with pytest.raises(InputError, match='"num_classes" is .*2 to 255'):
-        read_num_classes(tmp_path / "datalist.json")
-
-
-def test_255_classes_are_the_most(tmp_path):
-    (tmp_path / "datalist.json").write_text('{"num_classes": 255}')
-    assert read_num_classes(tmp_path / "datalist.json") == 255

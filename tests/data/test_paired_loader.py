@@ -12,7 +12,8 @@ from monai.data import Dataset
 from monai.transforms import Compose, MapTransform, RandFlipd, Randomizable, Resized
 from PIL import Image
 
-from custom.data import PairedLoader, check_dataset, load_datalist
+from custom.checks import check_dataset
+from custom.data import PairedLoader, load_datalist
 from custom.errors import InputError
 from custom.transforms import LoadImageAndLabeld, RandShiftScaleRotated
 

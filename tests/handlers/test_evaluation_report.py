@@ -4,7 +4,6 @@ import csv
 import json
 import math
 
-import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader, Dataset
@@ -13,14 +12,8 @@ from monai.engines import SupervisedEvaluator
 from PIL import Image
 
 from custom.errors import InputError
-from custom.handlers.evaluation_report import (
-    EvaluationReport,
-    _Case,
-    _select_cases,
-    format_summary,
-    format_table,
-    score_image,
-)
+from custom.handlers import EvaluationReport
+from custom.metrics import format_summary
 
 BRANCHES = ("mean", "image_branch", "mask_branch")
 
@@ -66,15 +59,6 @@ def shifted(shift: int):
     return (block(2 + shift, 4), block(2, 4), block(0, 0)), block(2, 4)
 
 
-def test_scores_of_a_shifted_block():
-    (mean, *_), truth = shifted(1)
-    scores = score_image(mean[None], truth)
-    assert scores["mean.dice"] == pytest.approx(3 / 4)
-    assert scores["mean.iou"] == pytest.approx(3 / 5)
-    assert scores["mean.hd95"] == 1.0
-    assert scores["mean.foreground"] == scores["truth.foreground"] == pytest.approx(4 / 12)
-
-
 def test_sets_are_scored_on_their_own_besides(tmp_path):
     report = evaluate(tmp_path, [shifted(1), shifted(0), shifted(2)], sets=["near", "exact", "near"])
     summary = json.loads((tmp_path / "report" / "summary.json").read_text())
@@ -95,72 +79,6 @@ def test_a_summary_of_several_classes_shows_each(tmp_path):
     assert " 50.00 [" in lines["mean, class 2"]
 
 
-def test_prediction_of_exactly_one_half_is_background():
-    assert score_image(block(0, 12, 0.5)[None], block(2, 4))["mean.foreground"] == 0
-
-
-def test_both_sides_empty_is_perfect_except_by_the_released_rule():
-    scores = score_image(block(0, 0)[None], block(0, 0))
-    assert (scores["mean.dice"], scores["mean.iou"], scores["mean.hd95"]) == (1, 1, 0)
-    assert scores["release.dice"] == 0
-    assert scores["mean.one_side_empty"] == 0
-
-
-@pytest.mark.parametrize("prediction, truth", [(block(0, 0), block(2, 4)), (block(2, 4), block(0, 0))])
-def test_one_empty_side_is_worst_and_marked(prediction, truth):
-    scores = score_image(prediction[None], truth)
-    assert (scores["mean.dice"], scores["mean.iou"], scores["mean.hd95"]) == (0, 0, 15)  # sqrt(12**2 + 9**2)
-    assert scores["mean.one_side_empty"] == 1
-
-
-def test_disagreement_is_between_the_second_and_third_branch():
-    scores = score_image(torch.stack([block(0, 12), block(0, 3), block(0, 6)]), block(0, 3), BRANCHES)
-    assert scores["disagreement"] == pytest.approx(3 / 12)
-
-
-def test_released_distance_compares_rows_of_the_picture_not_columns():
-    # Shifting the block along x changes every row of the picture by two pixels.
-    assert score_image(block(3, 4)[None], block(2, 4))["release.row_hausdorff"] == pytest.approx(0.95 * math.sqrt(2))
-    # Shifting along y only reorders the rows.
-    truth = torch.zeros(12, 9)
-    truth[2:6, 1:4] = 1
-    assert score_image(truth.roll(2, dims=1)[None], truth)["release.row_hausdorff"] == 0
-
-
-@pytest.mark.parametrize("num_classes", [2, 3])
-def test_what_is_predicted_at_ignored_pixels_changes_no_score(num_classes):
-    generator = torch.Generator().manual_seed(0)
-    truth = torch.randint(num_classes, (12, 9), generator=generator).float()
-    truth[:, :4] = 255
-    predictions = (num_classes - 1) * torch.rand(3, 12, 9, generator=generator)
-    others = predictions.clone()
-    others[..., :4] = num_classes - 1 - others[..., :4]
-    scores = score_image(predictions, truth, BRANCHES, num_classes)
-    assert scores == score_image(others, truth, BRANCHES, num_classes)
-    assert 0 < scores["mean.dice"] < 1 and scores["disagreement"] > 0
-
-
-def test_right_on_all_decided_pixels_is_perfect():
-    truth = block(2, 4)
-    truth[4:8] = 255  # half of the block, and as much beside it
-    scores = score_image((block(2, 2) + block(7, 1))[None], truth)
-    assert (scores["mean.dice"], scores["mean.iou"], scores["mean.hd95"]) == (1, 1, 0)
-    assert scores["release.iou"] == 1 and scores["mean.one_side_empty"] == 0
-
-
-def test_shares_are_shares_of_the_decided_pixels():
-    truth = block(0, 3) + block(6, 6, 255.0)
-    scores = score_image(torch.stack([block(0, 12), block(0, 2), block(1, 9)]), truth, BRANCHES)
-    assert scores["truth.foreground"] == pytest.approx(3 / 6)
-    assert scores["mean.foreground"] == 1
-    assert scores["disagreement"] == pytest.approx(5 / 6)  # columns 0 and 2 to 5
-
-
-def test_an_image_without_decided_pixels_has_no_shares():
-    scores = score_image(block(0, 3)[None], block(0, 12, 255.0))
-    assert math.isnan(scores["mean.foreground"]) and math.isnan(scores["truth.foreground"])
-
-
 def test_a_report_on_ignored_pixels_is_written_with_all_its_files(tmp_path):
     cases = [(shifted(shift)[0], block(2, 4) + block(8, 4, 255.0)) for shift in (0, 1)]
     report = evaluate(tmp_path, [*cases, (shifted(0)[0], block(0, 12, 255.0))])
@@ -169,38 +87,10 @@ def test_a_report_on_ignored_pixels_is_written_with_all_its_files(tmp_path):
     assert {file.name for file in (tmp_path / "report").iterdir()} == {"per_image.csv", "summary.json", "cases.png"}
 
 
-@pytest.mark.parametrize("value", [2.0, 254.0, 256.0, -1.0, 0.5])
-def test_values_that_are_neither_class_nor_ignored_are_refused(value):
-    with pytest.raises(InputError, match="values other than the class indices 0 to 1"):
-        score_image(block(0, 3)[None], block(0, 3) + block(5, 1, value) + block(7, 2, 255.0))
-
-
-def test_multi_class_scores_average_over_foreground_classes():
-    truth = block(0, 4) + block(4, 4, 2.0)
-    prediction = block(0, 4) + block(4, 2, 2.0)  # class 1 right, half of class 2
-    scores = score_image(prediction[None], truth, num_classes=3)
-    assert scores["mean.dice_class_1"] == 1
-    assert scores["mean.dice_class_2"] == pytest.approx(2 / 3)
-    assert scores["mean.dice"] == pytest.approx(5 / 6)
-    assert not any(name.startswith("release") for name in scores)
-
-
-def test_excluded_class_does_not_spoil_the_mean_over_classes():
-    truth = block(0, 4) + block(4, 4, 2.0)
-    scores = score_image(block(1, 4)[None], truth, num_classes=3, empty="exclude")
-    assert math.isnan(scores["mean.hd95_class_2"])
-    assert scores["mean.hd95"] == scores["mean.hd95_class_1"] == 1
-
-
 def test_label_that_is_not_a_class_index_is_refused(tmp_path):
     (predictions, truth) = shifted(0)
     with pytest.raises(InputError, match=r"7\.png: the label holds values other than the class indices 0 to 1"):
         evaluate(tmp_path, [(predictions, truth * 254)], names=["7.png"])
-
-
-def test_unnamed_branch_is_refused():
-    with pytest.raises(InputError, match="'pred' has 3 channels but `branches` names 1"):
-        score_image(torch.zeros(3, 12, 9), block(2, 4))
 
 
 def test_csv_has_a_line_for_each_image(tmp_path):
@@ -282,31 +172,6 @@ def test_folder_that_cannot_be_made_is_refused_before_the_run(tmp_path):
         evaluate(tmp_path, [shifted(0)], run_dir="file/report")
 
 
-@pytest.mark.parametrize(
-    "count, expected",
-    [
-        (1, {"best 1": 0}),
-        (2, {"best 1": 0, "worst 1": 1}),
-        (3, {"best 1": 0, "median 1": 1, "worst 1": 2}),
-        (5, {"best 1": 0, "best 2": 1, "median 1": 2, "worst 1": 4, "worst 2": 3}),
-    ],
-)
-def test_few_images_are_shared_out_between_the_groups(count, expected):
-    assert dict(_select_cases(count, best=3, median=3, worst=3)) == expected
-
-
-def test_median_cases_lie_in_the_middle_of_the_ranking():
-    selected = dict(_select_cases(101, best=3, median=3, worst=3))
-    assert [selected[f"median {place}"] for place in (1, 2, 3)] == [49, 50, 51]
-    assert selected["worst 1"] == 100
-
-
-@pytest.mark.parametrize("count", range(1, 12))
-def test_no_case_is_shown_twice(count):
-    indices = [index for _, index in _select_cases(count, best=3, median=3, worst=3)]
-    assert len(set(indices)) == len(indices) and set(indices) <= set(range(count))
-
-
 def test_image_repeated_by_the_sampler_of_several_processes_counts_once(tmp_path, monkeypatch):
     def collected(name, shift):
         return evaluate(tmp_path, [shifted(shift)], names=[name], run_dir=name)._cases
@@ -319,23 +184,3 @@ def test_image_repeated_by_the_sampler_of_several_processes_counts_once(tmp_path
     monkeypatch.setattr("ignite.distributed.all_gather", lambda cases: [cases, other_process])
     report.finish(None)
     assert [row["mean.dice"] for row in report.rows] == [1, 0.5, 0.75]
-
-
-def test_table_lines_up_methods():
-    def statistics(mean):
-        return {"mean": mean, "low": mean - 0.1, "high": mean + 0.1}
-
-    method = {"dice": statistics(0.8), "iou": statistics(0.7), "hd95": statistics(12.0)}
-    missing = {"dice": statistics(0.5), "iou": statistics(0.4), "hd95": {"mean": None, "low": None, "high": None}}
-    header, rule, first, second = format_table({"SemiGDA": method, "mean teacher": missing}).split("\n")
-    assert first.split(maxsplit=1)[1] == "80.00 [70.00, 90.00]  70.00 [60.00, 80.00]  12.00 [11.90, 12.10]"
-    assert second.rstrip().endswith("-")
-    assert len(header) == len(rule) == len(first) == len(second)
-    assert header.index("Dice") == first.index("80.00") == second.index("50.00")
-
-
-def test_kept_case_restores_labels_exactly():
-    labels = torch.stack([block(2, 4), block(3, 4)])
-    image, restored = _Case.keep({}, torch.full((3, 12, 9), 0.5), labels).restore()
-    assert np.array_equal(restored, labels.numpy())
-    assert image.shape == (3, 160, 120) and abs(image - 0.5).max() < 0.02

@@ -27,7 +27,7 @@ class RecordingTracker:
     def __init__(self) -> None:
         self.images = []
 
-    def log_image(self, path, folder):
+    def log_artifact(self, path, folder):
         self.images.append((path, folder))
 
 

@@ -14,11 +14,11 @@ from torch import nn
 
 from custom.checkpoints import load_checkpoint
 from custom.data import PairedLoader
-from custom.engines import SegmentationTrainer
 from custom.errors import InputError
 from custom.handlers import StageCheckpoint, branch_metrics
 from custom.inferers import BranchInferer
 from custom.losses import ConsistencyWeight, PseudoLabels, SoftLabelDiceLoss
+from custom.methods import SemiGDASegmentation
 from custom.optimizers import PolynomialRestarts
 from tests.two_processes import in_two_processes
 
@@ -117,7 +117,7 @@ def make_segmentation_stage(folder, network):
         inferer=BranchInferer(),
         key_val_metric=branch_metrics(["mean"], hausdorff=False),
     )
-    trainer = SegmentationTrainer(
+    trainer = SemiGDASegmentation(
         device=CPU,
         max_epochs=4,
         train_data_loader=loader,

@@ -35,7 +35,7 @@ class Recorder(MethodTrainer):
 
 
 class Strong(Recorder):
-    needs_strong_images = True
+    strong_views = 1
 
 
 class Scale(nn.Module):
@@ -68,7 +68,7 @@ def test_labelled_rows_come_first():
     (seen,) = trainer.batches
     assert torch.equal(seen.images, torch.cat([batch["labelled"]["image"], batch["unlabelled"]["image"]]))
     assert torch.equal(seen.labels, batch["labelled"]["label"])
-    assert (seen.labelled, seen.unlabelled, seen.strong_images) == (2, 3, None)
+    assert (seen.labelled, seen.unlabelled, seen.strong_views) == (2, 3, ())
 
 
 def test_there_may_be_no_unlabelled_image():
@@ -85,13 +85,14 @@ def test_strong_images_come_in_the_same_order(unlabelled, trainer_class):
     batch = make_batch(2, unlabelled, strong=True)
     trainer, _ = record(batch, trainer_class)
     (seen,) = trainer.batches
-    assert torch.equal(seen.strong_images, torch.cat([part["strong_image"] for part in batch.values()]))
-    assert seen.strong_images.shape == seen.images.shape
-    assert not torch.equal(seen.strong_images, seen.images)
+    (view,) = seen.strong_views
+    assert torch.equal(view, torch.cat([part["strong_image"] for part in batch.values()]))
+    assert view.shape == seen.images.shape
+    assert not torch.equal(view, seen.images)
 
 
 def test_missing_strong_images_are_refused_where_they_are_needed(message_of):
-    with pytest.raises(InputError, match="Strong needs 'strong_image' in every batch") as error:
+    with pytest.raises(InputError, match=r"Strong needs 1 strong views of each image \('strong_image'\)") as error:
         record(make_batch(), Strong)
     message_of(error)
 
@@ -99,7 +100,7 @@ def test_missing_strong_images_are_refused_where_they_are_needed(message_of):
 def test_channels_last_holds_for_all_images():
     trainer, _ = record(make_batch(strong=True), channels_last=True)
     (seen,) = trainer.batches
-    for images in (seen.images, seen.strong_images):
+    for images in (seen.images, *seen.strong_views):
         assert images.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -199,6 +200,7 @@ def test_every_event_of_an_iteration_fires_in_order():
         trainer.add_event_handler(event, fired.append, event)
     run(trainer)
     assert fired == [
+        IterationEvents.FORWARD_COMPLETED,
         IterationEvents.LOSS_COMPLETED,
         IterationEvents.BACKWARD_COMPLETED,
         IterationEvents.MODEL_COMPLETED,

@@ -33,6 +33,19 @@ def test_nan_is_ignored():
     assert bootstrap_interval([1.0, NAN, 2.0, 4.0]) == bootstrap_interval([1.0, 2.0, 4.0])
 
 
+def test_one_value_gives_a_point():
+    assert bootstrap_interval([0.25, NAN]) == (0.25, 0.25)
+
+
+@pytest.mark.parametrize(("images", "resamples"), [(7, 2000), (3000, 500)])
+def test_the_interval_is_the_quantiles_of_means_of_drawn_images(images, resamples):
+    """The bits of published reports: NumPy's draws of a seed, one image after the other."""
+    values = np.sort(np.random.default_rng(9).random(images))
+    means = np.random.default_rng(2).choice(values, (resamples, images)).mean(axis=1)
+    low, high = np.quantile(means, [0.05, 0.95])
+    assert bootstrap_interval(values, 0.9, resamples, seed=2) == (low, high)
+
+
 def test_no_values_give_nan():
     assert all(math.isnan(bound) for bound in bootstrap_interval([NAN]))
 

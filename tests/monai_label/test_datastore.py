@@ -16,7 +16,7 @@ pytest.importorskip(
 from fastapi import HTTPException
 
 from custom.errors import InputError
-from custom.monai_label.__main__ import add_bundle
+from custom.monai_label.command import add_bundle
 from custom.monai_label.datastore import CheckedDatastore
 from custom.networks import SemiGDA, save_model
 from tests.monai_label.clients import BUNDLE, SETTINGS

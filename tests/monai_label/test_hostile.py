@@ -17,7 +17,6 @@ pytest.importorskip(
 import requests
 from monailabel.client import MONAILabelClient
 
-from custom.monai_label.__main__ import add_bundle
 from custom.monai_label.allowed import (
     ActiveLearningOptions,
     BatchOptions,
@@ -26,6 +25,7 @@ from custom.monai_label.allowed import (
     TrainOptions,
     WSIOptions,
 )
+from custom.monai_label.command import add_bundle
 from custom.networks import SemiGDA, save_model
 from scripts.label_server import LabelServer
 from tests.monai_label.clients import BUNDLE, NAME, ODD, SETTINGS, fill

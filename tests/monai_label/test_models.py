@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from custom.checkpoints.untrained import mark_as_untrained
 from custom.errors import InputError
 from custom.monai_label import ModelPublisher, forget_training, is_trained
-from custom.monai_label.models import mark_as_untrained
 from custom.networks import load_model, model_details, save_model
 
 

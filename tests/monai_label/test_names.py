@@ -5,7 +5,8 @@ import unicodedata
 import pytest
 
 from custom.errors import InputError
-from custom.monai_label.names import MOST_BYTES, check_name, check_upload, is_plain, same_name
+from custom.monai_label.names import check_name, check_upload, is_plain, same_name
+from custom.plain_names import MOST_BYTES
 
 
 @pytest.mark.parametrize(

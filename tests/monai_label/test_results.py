@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from custom.checkpoints.untrained import mark_as_untrained
 from custom.monai_label import DescribeResultd
-from custom.monai_label.models import mark_as_untrained
 
 
 @pytest.fixture

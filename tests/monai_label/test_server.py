@@ -17,7 +17,7 @@ pytest.importorskip(
 
 import requests
 
-from custom.monai_label.__main__ import add_bundle
+from custom.monai_label.command import add_bundle
 from custom.networks import load_model
 from scripts.label_server import LabelServer
 from tests.monai_label.clients import BUNDLE, NAME, ODD, SETTINGS, Client, fill

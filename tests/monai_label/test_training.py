@@ -15,9 +15,9 @@ import torch
 from monai.bundle import ConfigParser
 from PIL import Image
 
-from custom.errors import find_input_error
+from custom.error_causes import find_input_error
 from custom.monai_label import forget_training, is_trained
-from custom.monai_label.__main__ import add_bundle
+from custom.monai_label.command import add_bundle
 from custom.networks import load_model, model_details
 from tests.bundles.conftest import ROOT
 from tests.conftest import KL

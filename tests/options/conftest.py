@@ -8,7 +8,7 @@ import pytest
 from monai.bundle import create_workflow
 
 from custom import options
-from custom.errors import find_input_error
+from custom.error_causes import find_input_error
 from tests.bundles.conftest import ROOT
 
 CONFIGS = ROOT / "bundles" / "semigda_busi" / "configs"

@@ -7,7 +7,7 @@ import monai.bundle
 import pytest
 from monai.bundle import ConfigWorkflow
 
-from custom.errors import find_input_error
+from custom.error_causes import find_input_error
 from custom.phantoms.dataset import write_phantom_dataset
 from tests.options.conftest import CLASSES, CONFIGS
 from tests.options.samples import samples, words_of

@@ -7,109 +7,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.ndimage import binary_dilation, label
 
+from custom.data import read_facts
 from custom.errors import InputError
-from custom.phantoms import dataset as phantom
-from custom.phantoms.dataset import DIFFICULTY, draw_ultrasound_phantom, main, write_phantom_dataset
+from custom.phantoms import ultrasound
+from custom.phantoms.dataset import MODALITIES, main, write_phantom_dataset
+from custom.phantoms.ultrasound import draw_ultrasound_phantom
 
 FEW = {"labelled": 2, "unlabelled": 3, "validation": 1, "test": 2, "image_size": 32}
-
-
-@pytest.fixture(scope="module")
-def phantoms() -> list[tuple[np.ndarray, np.ndarray]]:
-    return [draw_ultrasound_phantom(64, np.random.default_rng(number)) for number in range(150)]
 
 
 def read(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path))
 
 
+def change_ultrasound(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
+    monkeypatch.setitem(MODALITIES, "ultrasound", replace(MODALITIES["ultrasound"], **changes))
+
+
 def all_files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-@pytest.mark.parametrize("size", [32, 48, 65])
-def test_picture_and_mask_have_the_size_asked_for(size):
-    image, mask = draw_ultrasound_phantom(size, np.random.default_rng(0))
-    assert image.shape == mask.shape == (size, size)
-    assert image.dtype == mask.dtype == np.uint8
-
-
-def test_masks_hold_only_0_and_255(phantoms):
-    assert all(set(np.unique(mask)) == {0, 255} for _, mask in phantoms)
-
-
-def test_every_picture_has_one_or_two_lesions_and_about_a_tenth_have_two(phantoms):
-    counts = [label(mask, structure=np.ones((3, 3)))[1] for _, mask in phantoms]
-    assert set(counts) == {1, 2}
-    assert 0.03 < np.mean(np.array(counts) == 2) < 0.2
-
-
-def test_lesion_areas_spread_over_the_range_asked_for(phantoms):
-    areas = np.array([(mask > 0).mean() for _, mask in phantoms])
-    assert areas.min() > 0.03
-    assert areas.max() < 0.26
-    assert (areas < 0.055).any()
-    assert (areas > 0.18).any()
-
-
-def test_drawn_outline_encloses_the_area_of_the_unit_circle():
-    for seed, malignant in [(0, False), (1, True), (2, True)]:
-        radius = phantom._draw_outline(malignant, np.random.default_rng(seed))
-        assert np.pi * np.mean(radius**2) == pytest.approx(np.pi)
-
-
-def test_lesions_are_darker_than_their_surroundings(phantoms):
-    darker = []
-    for image, mask in phantoms:
-        inside = mask > 0
-        ring = binary_dilation(inside, iterations=5) & ~binary_dilation(inside, iterations=1)
-        darker.append(image[inside].mean() < image[ring].mean() - 5)
-    assert np.mean(darker) > 0.95
-
-
-def test_no_grey_threshold_finds_the_lesions(phantoms):
-    """Distractors are as dark as lesions: the best threshold in hindsight stays far from what a network reaches."""
-
-    def mean_dice(threshold: int) -> float:
-        pairs = [(image < threshold, mask > 0) for image, mask in phantoms]
-        return float(np.mean([2 * (dark & truth).sum() / (dark.sum() + truth.sum()) for dark, truth in pairs]))
-
-    assert max(mean_dice(threshold) for threshold in range(10, 200, 10)) < 0.4
-
-
-def test_speckle_is_rayleigh_before_log_compression(monkeypatch):
-    monkeypatch.setattr(phantom, "DIFFICULTY", replace(DIFFICULTY, speckle_looks=(1, 1)))
-    decibels = phantom._speckle(np.zeros((256, 256)), np.random.default_rng(0))
-    amplitude = 10 ** (decibels / 20)
-    # A Rayleigh-distributed amplitude has mean / standard deviation = sqrt(pi / (4 - pi)) = 1.913.
-    assert amplitude.mean() / amplitude.std() == pytest.approx(1.913, abs=0.04)
-
-
-def test_speckle_is_wider_across_the_beam_than_along_it():
-    decibels = phantom._speckle(np.zeros((256, 256)), np.random.default_rng(0))
-    centred = decibels - decibels.mean()
-    along, across = (np.mean(centred * np.roll(centred, 3, axis)) / centred.var() for axis in (0, 1))
-    assert across > along + 0.1
-
-
-def test_speckle_strength_follows_the_echo_strength():
-    echo = np.zeros((128, 128))
-    echo[:, 64:] = 20
-    decibels = phantom._speckle(echo, np.random.default_rng(0))
-    assert decibels[:, 80:].mean() - decibels[:, :48].mean() == pytest.approx(20, abs=0.5)
-
-
-def test_same_generator_state_gives_the_same_phantom():
-    first, second = (draw_ultrasound_phantom(48, np.random.default_rng(3)) for _ in range(2))
-    assert np.array_equal(first[0], second[0])
-    assert np.array_equal(first[1], second[1])
-
-
-def test_too_small_a_picture_is_refused():
-    with pytest.raises(InputError, match="image_size is 31"):
-        draw_ultrasound_phantom(31, np.random.default_rng(0))
 
 
 def test_datalist_names_existing_grey_pictures_and_masks_in_three_lists(tmp_path):
@@ -179,7 +96,7 @@ def test_seed_changes_the_pictures(tmp_path):
 
 def test_second_call_with_the_same_arguments_draws_nothing(tmp_path, monkeypatch):
     first = write_phantom_dataset(tmp_path, **FEW)
-    monkeypatch.setattr(phantom, "draw_ultrasound_phantom", lambda *_: pytest.fail("drawn again"))
+    change_ultrasound(monkeypatch, draw=lambda *_: pytest.fail("drawn again"))
     assert write_phantom_dataset(tmp_path, **FEW) == first
 
 
@@ -194,7 +111,9 @@ def test_other_arguments_make_the_set_anew_and_leave_nothing_of_the_old(tmp_path
 def test_another_difficulty_makes_the_set_anew(tmp_path, monkeypatch):
     write_phantom_dataset(tmp_path, **FEW)
     before = read(tmp_path / "images/0000.png")
-    monkeypatch.setattr(phantom, "DIFFICULTY", replace(DIFFICULTY, gain_db=(-40.0, -40.0)))
+    difficulty = replace(ultrasound.DIFFICULTY, gain_db=(-40.0, -40.0))
+    monkeypatch.setattr(ultrasound, "DIFFICULTY", difficulty)
+    change_ultrasound(monkeypatch, difficulty=difficulty)
     write_phantom_dataset(tmp_path, **FEW)
     assert read(tmp_path / "images/0000.png").mean() < before.mean() / 2
 
@@ -210,7 +129,7 @@ def test_half_written_set_has_no_datalist_and_is_completed(tmp_path, monkeypatch
         return draw_ultrasound_phantom(size, rng)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(phantom, "draw_ultrasound_phantom", draw_then_stop)
+        change_ultrasound(patch, draw=draw_then_stop)
         write_phantom_dataset(tmp_path / "half", **FEW)
     assert not (tmp_path / "half/datalist.json").exists()
     write_phantom_dataset(tmp_path / "half", **FEW)
@@ -255,3 +174,11 @@ def test_command_line_passes_its_options_on(tmp_path, capsys):
     assert (len(datalist["training"]), len(datalist["validation"]), len(datalist["test"])) == (1, 0, 1)
     assert datalist["seed"] == 7
     assert read(tmp_path / "images/0001.png").shape == (40, 40)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_the_datalist_states_the_facts_of_its_modality(tmp_path, modality):
+    facts = read_facts(write_phantom_dataset(tmp_path, **FEW, modality=modality))
+    assert facts.name == f"{modality.capitalize()} phantoms"
+    assert (facts.num_classes, facts.class_names[0]) == (2, "background")
+    assert facts.stated_one_connected_component is (modality != "histology")  # tumour lies in many places

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from custom.data import check_dataset, find_bit_depth, load_datalist, read_ignore_value, read_num_classes
+from custom.checks import check_dataset
+from custom.data import DataFacts, load_datalist, read_facts
 from custom.errors import InputError
 from custom.labels import IGNORED_LABEL
 from custom.pixels import read_class_indices, read_image
@@ -99,7 +100,7 @@ def test_prepare_and_training_on_originals_see_the_same(tmp_path, make, classes,
     names = write_source(tmp_path / "own", random, make, truths)
     options = PrepareOptions(audit=False)
     prepared = prepare_dataset("folder", [tmp_path / "own"], tmp_path / "prepared", options, show_progress=False).folder
-    assert read_num_classes(prepared / "datalist.json") == classes, names
+    assert read_facts(prepared / "datalist.json").num_classes == classes, names
 
     content = json.loads((prepared / "datalist.json").read_text())
     depth = content.get("bit_depth")
@@ -132,9 +133,9 @@ def test_the_bit_depth_of_a_set_makes_original_and_prepared_images_equally_brigh
         "folder", [tmp_path / "own"], tmp_path / "prepared", PrepareOptions(audit=False), show_progress=False
     ).folder
     splits = load_datalist(prepared / "datalist.json", prepared)
-    assert find_bit_depth(splits, prepared / "datalist.json") == bits
+    assert read_facts(prepared / "datalist.json", splits).bit_depth == bits
     own = {"labelled": [{"image": str(path)} for path in (tmp_path / "own" / "images").iterdir()]}
-    assert find_bit_depth(own) == bits
+    assert DataFacts(data=own).bit_depth == bits
     for item in splits["labelled"]:
         stem = item["image"].rsplit("/")[-1].split(".")[0]
         original = read_image(only_file(tmp_path / "own" / "images", stem), bits)
@@ -153,7 +154,8 @@ def test_undecided_pixels_stay_undecided(tmp_path):
     options = PrepareOptions(audit=False, ignore_value=255)
     prepared = prepare_dataset("folder", [tmp_path / "own"], tmp_path / "prepared", options, show_progress=False).folder
     datalist = prepared / "datalist.json"
-    assert (read_num_classes(datalist), read_ignore_value(datalist)) == (3, IGNORED_LABEL)
+    facts = read_facts(datalist)
+    assert (facts.num_classes, facts.ignore_value) == (3, IGNORED_LABEL)
     splits = load_datalist(datalist, prepared)
     check_dataset(splits, 3, IGNORED_LABEL)
     for item in splits["labelled"]:
@@ -189,7 +191,7 @@ def test_doubtful_masks_are_right_or_refused(tmp_path, name, seed):
         assert str(tmp_path / "own" / "masks") in str(error)
     else:
         assert not undecided
-        assert read_num_classes(folder / "datalist.json") == 2
+        assert read_facts(folder / "datalist.json").num_classes == 2
         for number, truth in enumerate(truths):
             written = np.asarray(read_class_indices(folder / "masks" / f"{number:02}.png", 2))
             assert np.array_equal(written, truth)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from custom.data import check_dataset, load_datalist
+from custom.checks import check_dataset
+from custom.data import load_datalist
 from custom.prepare import PrepareOptions, prepare_dataset
 
 SIZE = (16, 12)

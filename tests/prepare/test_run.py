@@ -10,9 +10,12 @@ import pytest
 import tifffile
 from PIL import Image
 
+from custom.data import read_facts
 from custom.errors import InputError
 from custom.prepare import PrepareOptions, prepare_dataset, run
 from custom.prepare.archives import ArchiveLimits
+from custom.prepare.duplicates.near_duplicate import NearDuplicate
+from custom.prepare.sources import SOURCES
 from tests.prepare.conftest import mask, pairs, picture
 
 
@@ -329,7 +332,7 @@ def test_classes_and_their_shares_are_told(prepare, own):
     lines = prepare("folder", own).result.classes
     assert lines == [
         "class 0 (background): 50.00% of the pixels, in 10 of 10 masks; in the source 0",
-        "class 1 (class 1): 50.00% of the pixels, in 10 of 10 masks; in the source 255",
+        "class 1 (foreground): 50.00% of the pixels, in 10 of 10 masks; in the source 255",
     ]
 
 
@@ -454,8 +457,7 @@ class TestAudit:
 
     @pytest.fixture(autouse=True)
     def neighbours(self, monkeypatch):
-        near_duplicates = pytest.importorskip("custom.prepare.duplicates.search")
-        make = partial(near_duplicates.NearDuplicate, kind="same", distance=0.1)
+        make = partial(NearDuplicate, kind="same", distance=0.1)
         monkeypatch.setattr(
             "custom.prepare.audit.find_near_duplicates",
             lambda paths, _: [make(first=first, second=first + 1) for first in range(0, len(paths) - 1, 2)],
@@ -471,3 +473,51 @@ class TestAudit:
         assert "5 pairs, 0 of them across splits" in prepared.report
         side = {name: split for split in ("training", "validation", "test") for name in prepared.names(split)}
         assert all(side[f"case {n}"] == side[f"case {n + 1}"] for n in range(0, 10, 2))
+
+
+class TestFacts:
+    """What `prepare` writes about the data set, as `read_facts` reads it."""
+
+    @pytest.fixture
+    def facts(self, prepare):
+        return lambda *arguments, **options: read_facts(prepare(*arguments, **options).folder / "datalist.json")
+
+    def test_a_known_data_set_has_a_name_and_named_classes(self, facts, tmp_path):
+        for number in range(1, 6):
+            picture(tmp_path / "busi" / f"benign ({number}).png")
+            mask(tmp_path / "busi" / f"benign ({number})_mask.png", (255, 0, 255, 0))
+        busi = facts("busi", tmp_path / "busi")
+        assert (busi.name, busi.class_names) == ("BUSI", ("background", "lesion"))
+        assert busi.one_connected_component  # known, whatever these masks show
+
+    def test_a_folder_gives_its_name_and_numbers_for_classes(self, facts, own):
+        found = facts("folder", own)
+        assert (found.name, found.class_names, found.num_classes) == ("own", ("background", "foreground"), 2)
+
+    @pytest.mark.parametrize(("values", "expected"), [((0, 255), True), ((0, 255, 0, 255), False)])
+    def test_connected_pieces_are_measured_on_a_folder_of_ones_own(self, facts, own, values, expected):
+        for path in (own / "masks").iterdir():
+            mask(path, values)
+        assert facts("folder", own).stated_one_connected_component is expected
+
+    def test_masks_of_the_test_say_nothing_about_connected_pieces(self, facts, tmp_path):
+        pairs(tmp_path / "own" / "train", "abc")
+        for part in ("val", "test"):
+            pairs(tmp_path / "own" / part, "abc", values=(0, 255, 0, 255))
+        assert facts("folder", tmp_path / "own").stated_one_connected_component is True
+
+    @pytest.mark.parametrize("stated", [True, False])
+    def test_the_user_may_state_whether_a_class_is_one_piece(self, facts, own, stated):
+        assert facts("folder", own, one_connected_component=stated).stated_one_connected_component is stated
+
+    def test_a_known_data_set_is_not_asked(self, refused, own):
+        assert "--several-components are for" in refused("busi", own, one_connected_component=False)
+
+    def test_the_report_names_the_pieces(self, prepare, own):
+        assert "Each class is one connected piece per image." in prepare("folder", own).report
+
+
+def test_every_known_data_set_states_the_rule_of_its_bundle():
+    stated = {name: source.one_connected_component for name, source in SOURCES.items()}
+    assert [name for name, value in stated.items() if value is None] == ["acdc", "folder"]
+    assert [name for name, value in stated.items() if value is False] == ["bcss"]

@@ -81,11 +81,11 @@ def test_a_folder_that_is_not_locked_may_be_unlocked(tmp_path):
 
 
 LEFT = [
-    ".model.pt.123",
+    ".model.pt.123.part",
     ".config.json.part",
-    "metrics.tmp",
-    "checkpoints/.a_best.pt.7",
-    "evaluation/.summary.json.part",
+    ".metrics.csv.123.part",
+    "checkpoints/.a_best.pt.7.part",
+    "evaluation/.summary.json.7.part",
 ]
 KEPT = [
     "model.pt",
@@ -93,7 +93,7 @@ KEPT = [
     ".hidden",
     "notes.part",
     "checkpoints/a_best.pt",
-    "labels_only/.model.pt.5",
+    "labels_only/.model.pt.5.part",
     "data/.x.part",
 ]
 

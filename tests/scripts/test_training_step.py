@@ -12,7 +12,7 @@ def test_two_passes_of_the_decoder_paint_what_one_pass_paints(make_network, imag
 
 
 def test_every_step_is_timed(bundle_first_stage, capsys):
-    result = main(["--first_stage", str(bundle_first_stage), "--width", "4", "--image_size", "16", "--repeats", "1"])
+    result = main(["--first-stage", str(bundle_first_stage), "--width", "4", "--image-size", "16", "--repeats", "1"])
     assert set(result["seconds"]) == {
         "alignment_step",
         "segmentation_step",

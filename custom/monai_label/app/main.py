@@ -7,9 +7,7 @@ from monailabel.interfaces.app import MONAILabelApp
 
 _bundles = sorted(path.parent.parent for path in Path(__file__).parent.glob("model/*/custom/version.py"))
 if not _bundles:
-    raise SystemExit(
-        "error: model/ holds no bundle; make one with: python -m custom.monai_label --app APP --bundle ..."
-    )
+    raise SystemExit("error: model/ holds no bundle; make one with: python -m custom label-app --app APP --bundle ...")
 sys.path.insert(0, str(_bundles[0]))
 
 from custom.monai_label.server import SemiGDAApp  # noqa: E402

@@ -6,7 +6,7 @@ Three steps, each on fewer pairs than the one before:
    12 x 12 values: one large matrix product. The most similar few become candidates.
 2. Candidates are aligned by an affine map, first roughly, then finely (inverse compositional Gauss-Newton; Baker and
    Matthews, "Lucas-Kanade 20 Years On", IJCV 2004).
-3. Aligned pictures are correlated block by block. The same scene agrees in most blocks; two scenes which merely share
+3. Aligned pictures are correlated block by block. The same scene agrees in most blocks; two scenes which only share
    their frame, a ruler or the outline of a lesion agree in a few.
 
 All steps look at grey values after removing slow changes and evening out the local contrast, which cancels most
@@ -248,7 +248,7 @@ def _local_similarity(template: Floats, picture: Floats, placement: Floats) -> f
     """The correlation which all but the worst `DISAGREEING_SHARE` of the textured blocks reach.
 
     Blocks which only one of the pictures fills with texture count as uncorrelated. The result is 0 where too few
-    blocks are textured to tell.
+    blocks are textured to decide.
     """
     points = _grid(FINE_SIZE // 2)
     values, overlap = _sample(picture, placement, points)

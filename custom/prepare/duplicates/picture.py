@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
 from custom.pixels import read_image
-
-if TYPE_CHECKING:
-    from custom.prepare.duplicates.search import NearDuplicate
+from custom.prepare.duplicates.near_duplicate import NearDuplicate
 
 __all__ = ["draw_contact_sheet"]
 
@@ -26,8 +23,8 @@ def draw_contact_sheet(
 ) -> None:
     """Write a PNG with both images of each pair side by side; pairs with two different labels come first, framed.
 
-    At most `MOST_PAIRS` pairs are drawn, so that the picture stays readable; its title says how many there are. Without
-    pairs the sheet says so.
+    At most `MOST_PAIRS` pairs are drawn, so that the picture stays readable. Its title gives their number, also
+    where it is 0.
 
     Args:
         pairs: as `find_near_duplicates` returns them.
@@ -63,7 +60,7 @@ def _draw_pair(pair: NearDuplicate, paths: Sequence[Path], labels: Sequence[str]
 
 
 def _framed_tile(path: Path, framed: bool) -> Image.Image:
-    """The image in the middle of a square tile, so that all pairs take the same room."""
+    """The image in the middle of a square tile, so that all pairs have one size."""
     from custom.drawing.pictures import DISAGREEMENT_COLOUR
 
     tile = ImageOps.pad(read_image(path), (TILE_SIZE, TILE_SIZE), color="white")

@@ -1,10 +1,10 @@
 """Images which are in a data set more than once: leaks, where the copies are in different splits.
 
-python -m custom.prepare.duplicates.search IMAGES_OR_DATALIST --output near_duplicates
+python -m custom duplicates IMAGES_OR_DATALIST --output near_duplicates
 
 Found are equal files, equal pixels, and the same scene after a change of size, format, brightness, contrast or gamma,
-with drawn-in text or markers, mirrored or turned by quarters, rotated a little, shifted, or cropped. How this is done
-is told in `custom.prepare.duplicates.matching`.
+with drawn-in text or markers, mirrored or turned by quarters, rotated a little, shifted, or cropped. The method is
+documented in `custom.prepare.duplicates.matching`.
 
 Measured on images of at most 288 pixels a side; pairs were judged by eye:
 
@@ -42,30 +42,18 @@ from tqdm import tqdm
 
 from custom.command_line import Command, PathTo, output_folder, run_command
 from custom.data.datalist import load_datalist
-from custom.data.image_files import IMAGE_SUFFIXES, list_files
 from custom.errors import InputError
 from custom.files import file_digest, write_whole
 from custom.pixels import read_image
+from custom.pixels.formats import IMAGE_SUFFIXES
 from custom.prepare.duplicates.matching import Match, Views, find_matches, prepare_views
+from custom.prepare.duplicates.near_duplicate import NearDuplicate
 from custom.prepare.duplicates.picture import draw_contact_sheet
+from custom.prepare.listing import list_files
 
-__all__ = ["NearDuplicate", "draw_contact_sheet", "duplicate_groups", "find_near_duplicates", "main", "write_tables"]
+__all__ = ["duplicate_groups", "find_near_duplicates", "main", "write_tables"]
 
 WHOLE_FRAME = 0.93  # share of either picture from which two frames count as equal: alignment is not exact
-
-
-class NearDuplicate(NamedTuple):
-    """Two images of the same scene."""
-
-    first: int
-    second: int
-    """Positions in the sequence of paths; first < second."""
-    kind: str
-    """"exact file", "same pixels", "same" (brightness, size, format, text or a slight movement may differ), "flipped"
-    (mirrored, and perhaps turned), "turned" (by quarters), "cropped" (the frames differ), or "flipped, cropped" or
-    "turned, cropped"."""
-    distance: float
-    """0 for equal pixels; else 1 less the local correlation, which is at most 0.55."""
 
 
 class _Fingerprint(NamedTuple):
@@ -205,7 +193,7 @@ def _read_source(source: Path, dataset_dir: Path | None) -> tuple[list[Path], li
 @click.command(cls=Command)
 @click.argument("source", type=PathTo(), metavar="DIR_OR_DATALIST")
 @click.option(
-    "--dataset_dir", type=PathTo("folder"), metavar="DIR", help="Where a datalist's paths start (default: its folder)."
+    "--dataset-dir", type=PathTo("folder"), metavar="DIR", help="Where a datalist's paths start (default: its folder)."
 )
 @output_folder()
 def command(source: Path, dataset_dir: Path | None, output: Path) -> None:
@@ -223,8 +211,4 @@ def command(source: Path, dataset_dir: Path | None, output: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    run_command(command, arguments, "python -m custom.prepare.duplicates.search")
-
-
-if __name__ == "__main__":
-    main()
+    run_command(command, arguments, "python -m custom duplicates")

@@ -1,4 +1,4 @@
-"""The data sets which `python -m custom.prepare` knows."""
+"""The data sets which `python -m custom prepare` knows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ACDC as the challenge distributes it: two NIfTI volumes a patient with their ground truth, cut into slices."""
+"""ACDC as the challenge distributes it: two NIfTI volumes per patient with their ground truth, cut into slices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from custom.errors import InputError
+from custom.errors import InputError, short_reason
 from custom.files import require_regular_file
 from custom.prepare.listing import list_files, nothing_found
 from custom.prepare.records import Found, Record, Request, Source
@@ -106,8 +106,7 @@ def _read_volume(path: Path) -> NDArray[np.float32]:
     except InputError:
         raise
     except Exception as error:  # nibabel passes on the errors of gzip, zlib and numpy
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read as NIfTI; download it again ({reason})") from error
+        raise InputError(f"{path} cannot be read as NIfTI; download it again ({short_reason(error)})") from error
     if not np.isfinite(values).all():
         raise InputError(f"{path} holds values that are no numbers; download it again")
     return values
@@ -134,6 +133,7 @@ ACDC = Source(
     title="ACDC, cardiac MRI",
     layout="volumes such as patient001_frame01.nii.gz with patient001_frame01_gt.nii.gz",
     find=find_acdc,
+    short_name="ACDC",
     class_names=("background", "right ventricle", "myocardium", "left ventricle"),
     masks="indices",
 )

@@ -1,4 +1,4 @@
-"""BCSS: regions of breast cancer slides at 0.25 micrometres a pixel, cut into patches; tumour against the rest."""
+"""BCSS: regions of breast cancer slides at 0.25 micrometres per pixel, cut into patches; tumour against the rest."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _find_regions(request: Request) -> list[tuple[str, Path, Path]]:
         raise nothing_found(request.sources, BCSS.name, BCSS.layout)
     for name, image, _ in regions:
         if (size := _PIXEL_SIZE.search(name)) and abs(float(size[1]) - 0.25) > 0.01:
-            raise InputError(f"{image}: {size[1]} micrometres a pixel; download BCSS at 0.25")
+            raise InputError(f"{image}: {size[1]} micrometres per pixel; download BCSS at 0.25")
     return regions
 
 
@@ -132,7 +132,9 @@ BCSS = Source(
     title="BCSS, breast cancer histology, tumour against the rest",
     layout='the folders "rgbs_colorNormalized" (or "images") and "masks", files as TCGA-A1-A0SK-DX1_xmin...png',
     find=find_bcss,
+    short_name="BCSS",
     class_names=("background", "tumour"),
+    one_connected_component=False,
     masks="indices",
     release=Release(2721, {"5%": 136, "10%": 272, "30%": 816}),
 )

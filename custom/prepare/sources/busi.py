@@ -60,6 +60,8 @@ BUSI = Source(
     title="BUSI, breast ultrasound",
     layout='images such as "benign (1).png" beside masks such as "benign (1)_mask.png" (Dataset_BUSI_with_GT)',
     find=find_busi,
+    short_name="BUSI",
     class_names=("background", "lesion"),
+    one_connected_component=True,
     release=Release(517, {"1%": 5, "5%": 26, "10%": 52, "20%": 104, "30%": 155, "50%": 260}),
 )

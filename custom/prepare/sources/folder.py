@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from custom.data.formats import IMAGE_SUFFIXES, describe_unread, unread_format
 from custom.errors import InputError
+from custom.pixels.formats import IMAGE_SUFFIXES, describe_unread, unread_format
 from custom.prepare.listing import files_in, list_files, lone_folders, nothing_found, pairs_of_folders
 from custom.prepare.pairing import READ_NAMES, Pairing, are_samples, pair_by_name
 from custom.prepare.records import Found, OpenedSource, Record, Request, Source
@@ -106,7 +106,7 @@ def _prefix(part: _Part, several_parts: bool, several_sources: bool) -> str:
 
 
 def _no_pair(sources: Sequence[OpenedSource]) -> InputError:
-    """No folders of images and masks: say what is there, and how to convert what is of a format that is not read."""
+    """No folders of images and masks: report what is there, and how to convert what is of a format that is not read."""
     error = nothing_found(sources, FOLDER.name, FOLDER.layout)
     unread = describe_unread(path for source in sources for path in files_in(source.folder))
     return InputError(f"{error}{_not_read(unread)}")

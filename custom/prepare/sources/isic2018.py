@@ -17,7 +17,7 @@ _PARTS = ("training", "validation", "test")
 
 
 def find_isic2018(request: Request) -> Found:
-    """Pair the images and masks by their numbers; the folder's name tells the part of the challenge."""
+    """Pair the images and masks by their numbers; the folder's name gives the part of the challenge."""
     images: dict[str, tuple[Path, str | None]] = {}
     masks: dict[str, Path] = {}
     for source in request.sources:
@@ -46,7 +46,7 @@ def find_isic2018(request: Request) -> Found:
 
 
 def _part(place: Path) -> str | None:
-    """The part which the deepest folder with "Task1" in its name tells, such as ISIC2018_Task1-2_Test_Input."""
+    """The part which the deepest folder with "Task1" in its name gives, such as ISIC2018_Task1-2_Test_Input."""
     for folder in reversed(place.parts):
         if match := re.search(r"task1.*_(training|validation|test)_", folder, re.IGNORECASE):
             return match[1].lower()
@@ -58,7 +58,9 @@ ISIC2018 = Source(
     title="ISIC-2018 task 1, dermoscopy",
     layout="images such as ISIC_0000000.jpg and masks such as ISIC_0000000_segmentation.png (a --source for each zip)",
     find=find_isic2018,
+    short_name="ISIC-2018",
     class_names=("background", "lesion"),
+    one_connected_component=True,
     validation_share=0.2,
     release=Release(2075, {"10%": 207, "30%": 622}),
 )

@@ -111,8 +111,10 @@ def _set_of_training_name(name: str) -> str:
 POLYP = Source(
     name="polyp",
     title="polyps after PraNet: Kvasir-SEG and CVC-ClinicDB, tests on up to five sets",
-    layout="TrainDataset and TestDataset of PraNet, or folders of Kvasir-SEG and CVC-ClinicDB which bear their names",
+    layout="TrainDataset and TestDataset of PraNet, or folders of Kvasir-SEG and CVC-ClinicDB with these names",
     find=find_polyp,
+    short_name="PraNet polyps",
     class_names=("background", "polyp"),
+    one_connected_component=True,
     release=Release(1450, {"10%": 145, "20%": 290, "30%": 435}),
 )

@@ -20,7 +20,7 @@ MASK_FOLDERS = ("masks", "mask", "ground truth", "ground_truth", "groundtruth", 
 
 @dataclass(frozen=True)
 class PolypSet:
-    """What tells a set from the others.
+    """What distinguishes a set from the others.
 
     Attributes:
         name: as folders and reports call it.
@@ -111,8 +111,10 @@ SINGLE_SETS = tuple(
         name=command_name,
         title=f"{POLYP_SETS[number].name}, colonoscopy",
         layout=_layout(POLYP_SETS[number]),
+        short_name=POLYP_SETS[number].name,
         find=partial(_find_single, polyp_set=POLYP_SETS[number], dataset=command_name),
         class_names=("background", "polyp"),
+        one_connected_component=True,
     )
     for command_name, number in _COMMAND_NAMES.items()
 )

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 from scipy.ndimage import gaussian_filter
 
-from custom.data import near_duplicates_picture
 from custom.drawing.pictures import DISAGREEMENT_COLOUR
 from custom.errors import InputError
+from custom.prepare.duplicates import picture as contact_sheet
+from custom.prepare.duplicates.near_duplicate import NearDuplicate
+from custom.prepare.duplicates.picture import draw_contact_sheet
 from custom.prepare.duplicates.search import (
-    NearDuplicate,
-    draw_contact_sheet,
     duplicate_groups,
     find_near_duplicates,
     main,
@@ -294,7 +294,7 @@ def test_a_contact_sheet_frames_the_pairs_across_splits(save, tmp_path):
 
 
 def test_a_contact_sheet_shows_at_most_so_many_pairs(save, tmp_path, monkeypatch):
-    monkeypatch.setattr(near_duplicates_picture, "MOST_PAIRS", 4)
+    monkeypatch.setattr(contact_sheet, "MOST_PAIRS", 4)
     paths = save(Image.new("L", (9, 9)), Image.new("L", (9, 9)))
     for count in (4, 9):
         draw_contact_sheet([pair_of(0, 1)] * count, paths, ["", ""], tmp_path / f"{count}.png")
@@ -353,7 +353,7 @@ def test_a_datalist_may_lie_elsewhere(save, tmp_path, capsys):
     content = {"training": [{"image": "0.png", "label": "l.png"}], "validation": [{"image": "1.png", "label": "l.png"}]}
     (tmp_path / "lists" / "datalist.json").write_text(json.dumps(content))
     source = str(tmp_path / "lists" / "datalist.json")
-    main([source, "--dataset_dir", str(tmp_path), "--output", str(tmp_path / "report")])
+    main([source, "--dataset-dir", str(tmp_path), "--output", str(tmp_path / "report")])
     assert outcome(capsys, tmp_path / "report")[1][0]["kind"] == "exact file"
 
 

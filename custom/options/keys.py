@@ -1,0 +1,182 @@
+"""Every key of the configurations that a user may set, with its type and range. A key is one line here.
+
+A key with "#" is a value of a named part. Values of parts that are not listed take the type of the part's own default.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from custom.labels import MOST_CLASSES
+from custom.options.kinds import (
+    DEVICE,
+    LABELLED,
+    NAME,
+    PATH,
+    SOURCE,
+    TEXT,
+    YES_OR_NO,
+    choice,
+    list_of,
+    number,
+    optional,
+    whole,
+)
+
+__all__ = ["COMMANDS", "Kinds"]
+
+Kinds = dict[str, Any]
+"""Keys with the kinds of their values, see `custom.options.kinds`."""
+
+EPOCHS = whole(1, 1_000_000)
+INTERVAL = whole(1, 1_000_000)
+LABELLED_BATCH = whole(1, 4096)
+UNLABELLED_BATCH = whole(0, 4096)
+CHANNELS = whole(1, 4096)
+IMAGES = whole(1, 1_000_000)
+MAYBE_IMAGES = whole(0, 1_000_000)
+SEED = whole(0, 2**32 - 1)
+RATE = number(0, 100, above=True)
+WEIGHT = number(0, 1e6)
+SHARE = number(0, 1)
+TEMPERATURE = number(0, 1e6, above=True)
+RAMP = choice("iteration", "release", "release_epoch")
+
+COMMON: Kinds = {
+    "bundle_root": PATH,
+    "dataset_dir": PATH,
+    "image_size": whole(16, 8192),
+    "check_data": YES_OR_NO,
+    "device": DEVICE,
+    "amp": YES_OR_NO,
+    "num_workers": whole(0, 256),
+    "run_name": NAME,
+    "runs_dir": PATH,
+    "output_dir": PATH,
+    "load#bgr": YES_OR_NO,
+    "load#bit_depth": optional(whole(8, 16)),
+}
+LISTED: Kinds = {  # of commands that read a datalist
+    "datalist": PATH,
+    "load#ignore_value": optional(whole(1, 65535)),
+    "load#num_classes": whole(2, MOST_CLASSES),
+}
+TRAINED: Kinds = {  # of everything that is trained
+    "labelled": LABELLED,
+    "seed": SEED,
+    "val_interval": INTERVAL,
+    "learning_rate": RATE,
+    "resume": YES_OR_NO,
+    "checkpoint_interval": INTERVAL,
+    "mlflow": YES_OR_NO,
+    "tracker#experiment_name": TEXT,
+    "tracker#tracking_uri": optional(TEXT),
+    "optimizer#momentum": number(0, 1, below=True),
+    "optimizer#weight_decay": number(0, 100),
+    "lr_scheduler#cycles": whole(1, 10_000),
+    "lr_scheduler#power": number(0, 100),
+    "lr_scheduler#restart": choice("exact", "release"),
+    "train#trainer#max_epochs": EPOCHS,
+}
+NETWORKS: Kinds = {
+    "network_def#num_classes": whole(2, MOST_CLASSES),
+    "network_def#mapper_width": CHANNELS,
+    "network_def#adapters": choice("both", "image", "mask", "none"),
+    "network_def#adapter_init": choice("default", "identity"),
+    "network_def#dropout": number(0, 1, below=True),
+    "network_def#latent_noise": choice("unscaled", "scaled", "off"),
+    "network_def#label_divisor": choice("K-1", "K"),
+    "network_def#label_range": choice("signed", "unsigned"),
+    "network_def#condition_in_down_path": YES_OR_NO,
+    "network_def#diffusion_steps": whole(1, 1000),
+    "network_def#sampling_steps": whole(1, 1000),
+    "network_def#sampler": choice("ddim", "ddpm"),
+    "network_def#clip_latent": YES_OR_NO,
+    "network_def#temperature": TEMPERATURE,
+    "network_def#samples": whole(1, 100_000),
+    "network_def#decay": number(0, 1),
+}
+METHODS: Kinds = {  # of custom/methods
+    "align#validation#interval": INTERVAL,
+    "align#trainer#mapper_learning_rate": RATE,
+    "align#trainer#encoder_learning_rate": RATE,
+    "align#trainer#supervised_weight": WEIGHT,
+    "align#trainer#consistency_weight#beta": WEIGHT,
+    "align#trainer#consistency_weight#ramp": RAMP,
+    "train#trainer#consistency_weight#beta": WEIGHT,
+    "train#trainer#consistency_weight#ramp": RAMP,
+    "train#trainer#one_connected_component": YES_OR_NO,
+    "train#trainer#supervised_weight": WEIGHT,
+    "train#trainer#pseudo": choice("hard", "soft", "off", "masked", "ssl4mis"),
+    "train#trainer#pseudo_temperature": TEMPERATURE,
+    "train#trainer#mixing_start": SHARE,
+    "train#trainer#mixing_share": SHARE,
+    "train#trainer#latent_weight": WEIGHT,
+    "train#trainer#threshold": optional(SHARE),
+    "train#trainer#temperature": TEMPERATURE,
+    "train#trainer#alpha": number(0, 1e6, above=True),
+    "train#trainer#rectifier_learning_rate": RATE,
+    "train#trainer#refine_start": SHARE,
+    "train#trainer#rectified_weight": WEIGHT,
+    "train#trainer#confidence_threshold": SHARE,
+    "train#trainer#calibration": choice("dice_loss", "dice"),
+    "train#trainer#strong_target": choice("rectified", "weak"),
+    "train#trainer#proxy_to_embedding_weight": WEIGHT,
+    "train#trainer#embedding_to_proxy_weight": WEIGHT,
+    "train#trainer#anchor_weight": WEIGHT,
+    "train#trainer#proxy_to_embedding_form": choice("class", "token"),
+    "train#trainer#scdl_start": SHARE,
+}
+QUICKSTART: Kinds = {
+    "phantom#modality": choice("ultrasound", "colonoscopy", "dermoscopy", "histology"),
+    "phantom#labelled": IMAGES,
+    "phantom#unlabelled": MAYBE_IMAGES,
+    "phantom#validation": MAYBE_IMAGES,
+    "phantom#test": MAYBE_IMAGES,
+    "phantom#seed": SEED,
+}
+
+COMMANDS: dict[str, Kinds] = {
+    "train": {
+        **COMMON,
+        **LISTED,
+        **TRAINED,
+        **NETWORKS,
+        **METHODS,
+        **QUICKSTART,
+        "use_unlabelled": YES_OR_NO,
+        "first_stage": SOURCE,
+        "first_stage_subfolder": optional(PATH),
+        "width": optional(CHANNELS),
+        "initial_weights": optional(PATH),
+        "preset": NAME,
+        "method": NAME,
+        "channels_last": YES_OR_NO,
+        "alignment_epochs": EPOCHS,
+        "alignment_labelled_batch": LABELLED_BATCH,
+        "alignment_unlabelled_batch": UNLABELLED_BATCH,
+        "segmentation_epochs": EPOCHS,
+        "segmentation_labelled_batch": LABELLED_BATCH,
+        "segmentation_unlabelled_batch": UNLABELLED_BATCH,
+        "validate#panels#every": INTERVAL,
+        "backend": choice("gloo", "nccl", "cpu:gloo,cuda:nccl"),
+        "starting_model": PATH,
+    },
+    "train_autoencoder": {
+        **COMMON,
+        **LISTED,
+        **TRAINED,
+        "widths": list_of(CHANNELS, 2, 6),
+        "latent_channels": whole(1, 64),
+        "layers_per_block": whole(1, 8),
+        "norm_num_groups": CHANNELS,
+        "epochs": EPOCHS,
+        "labelled_batch": LABELLED_BATCH,
+        "unlabelled_batch": UNLABELLED_BATCH,
+        "kl_weight": WEIGHT,
+        "half": YES_OR_NO,
+    },
+    "evaluate": {**COMMON, **LISTED, "checkpoint": PATH, "split": choice("test", "validation", "labelled")},
+    "inference": {**COMMON, "checkpoint": PATH, "probability_maps": YES_OR_NO, "disagreement_maps": YES_OR_NO},
+}
+"""Keys by configuration."""

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import logging
+import os
+import socket
+
+import pytest
+
+from custom.data import list_images
+from custom.errors import InputError
+from custom.prepare.listing import list_files
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def names(items):
+    return [item["image"].rsplit("/", 1)[1] for item in items]
+
+
+def test_a_file_is_a_list_of_one(tmp_path):
+    touch(tmp_path, "a.png", "b.png")
+    assert list_images(tmp_path / "a.png") == [{"image": str(tmp_path / "a.png")}]
+
+
+def test_images_of_a_folder_come_by_name(tmp_path):
+    assert names(list_images(touch(tmp_path, "b.png", "a.jpg", "c.BMP"))) == ["a.jpg", "b.png", "c.BMP"]
+
+
+def test_other_files_and_subfolders_are_left_out(tmp_path):
+    touch(tmp_path, "a.png", "notes.txt", "list.json", "deeper/b.png")
+    assert names(list_images(tmp_path)) == ["a.png"]
+
+
+def test_a_relative_path_becomes_absolute(tmp_path, monkeypatch):
+    touch(tmp_path, "images/a.png")
+    monkeypatch.chdir(tmp_path)
+    assert list_images("images") == [{"image": str(tmp_path / "images" / "a.png")}]
+
+
+def test_nothing_there_names_the_option(tmp_path):
+    with pytest.raises(InputError, match="missing: no such file or folder; give --dataset_dir"):
+        list_images(tmp_path / "missing")
+
+
+def test_a_folder_without_images_names_the_suffixes(tmp_path):
+    with pytest.raises(InputError, match=r"holds no image \(\.png, \.jpg"):
+        list_images(touch(tmp_path, "notes.txt"))
+
+
+def test_two_images_whose_masks_would_share_a_name_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"a\.png and a\.jpg would both write a\.png"):
+        list_images(touch(tmp_path, "a.jpg", "a.png"))
+
+
+@pytest.mark.parametrize("name", ["._a.png", ".hidden.png", "Thumbs.db", ".DS_Store", "desktop.ini"])
+def test_files_of_the_system_are_passed_over(tmp_path, name):
+    assert names(list_images(touch(tmp_path, "a.png", name))) == ["a.png"]
+
+
+def test_a_folder_of_system_files_alone_holds_no_image(tmp_path):
+    with pytest.raises(InputError, match="holds no image"):
+        list_images(touch(tmp_path, "._a.png"))
+
+
+def test_folders_called_like_images_are_passed_over(tmp_path):
+    (tmp_path / "b.png").mkdir()
+    assert names(list_images(touch(tmp_path, "a.png"))) == ["a.png"]
+
+
+def test_spaces_after_the_suffix_do_not_count(tmp_path):
+    assert names(list_images(touch(tmp_path, "a.PNG "))) == ["a.PNG "]
+
+
+def test_a_folder_of_folders_names_them(tmp_path):
+    with pytest.raises(InputError, match=r"give one of them \(images, masks\)"):
+        list_images(touch(tmp_path, "images/a.png", "masks/a.png"))
+
+
+@pytest.mark.parametrize("as_folder", [True, False])
+def test_pipes_are_refused_at_once(tmp_path, as_folder):
+    os.mkfifo(touch(tmp_path, "a.png") / "pipe.png")
+    with pytest.raises(InputError, match=r"pipe\.png is no regular file"):
+        list_images(tmp_path if as_folder else tmp_path / "pipe.png")
+
+
+def test_sockets_and_devices_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(touch(tmp_path, "a.png"))
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=r"zero\.png is no regular file"):
+        list_images(".")
+    (tmp_path / "zero.png").unlink()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket.png")
+        with pytest.raises(InputError, match=r"socket\.png is no regular file"):
+            list_images(".")
+
+
+def test_broken_links_are_named(tmp_path):
+    (touch(tmp_path, "a.png") / "b.png").symlink_to(tmp_path / "nowhere")
+    for source in (tmp_path, tmp_path / "b.png"):
+        with pytest.raises(InputError, match=r"b\.png does not exist"):
+            list_images(source)
+
+
+def test_two_images_whose_masks_differ_in_the_way_accents_are_written_alone_are_refused(tmp_path):
+    with pytest.raises(InputError, match="would both write"):
+        list_images(touch(tmp_path, "\u00e9.png", "e\u0301.png"))
+
+
+def test_a_name_that_is_no_text_is_refused_in_one_line(tmp_path):
+    (tmp_path / os.fsdecode(b"\xff\n.png")).touch()
+    with pytest.raises(InputError, match="is no Unicode text; rename it") as caught:
+        list_images(tmp_path)
+    assert "\n" not in str(caught.value)
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a.nii.gz", "NIfTI volume"), ("a.DCM", "DICOM"), ("a.webp", "picture in another format"), ("a.npy", "array"),
+        ("a.svg", "picture in another format"), ("a.zip", "archive"), ("a.svs", "whole slide"),
+    ],
+)  # fmt: skip
+def test_formats_that_are_not_read_are_named_with_what_to_do(tmp_path, name, words):
+    touch(tmp_path / "images", name)
+    for source in (tmp_path / "images", tmp_path / "images" / name):
+        with pytest.raises(InputError, match=words) as caught:
+            list_images(source)
+        assert ".png, .jpg" in str(caught.value)
+
+
+def test_dicom_files_are_known_without_a_suffix(tmp_path):
+    (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(InputError, match="IM0001 .*DICOM.*: save each picture as PNG"):
+        list_images(tmp_path)
+
+
+def test_some_files_of_other_formats_are_counted_in_a_warning(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert names(list_images(touch(tmp_path, "a.png", "b.webp", "c.gif", "datalist.json"))) == ["a.png"]
+    (record,) = caplog.records
+    assert "b.webp and 1 more" in record.getMessage()
+
+
+def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch):
+    touch(tmp_path, "images/a.png")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "listdir", refuse)
+    for listing in (list_images, list_files):
+        with pytest.raises(InputError, match=r"images cannot be read \(Permission denied\)"):
+            listing(tmp_path / "images")
+
+
+class TestListFiles:
+    def test_hidden_folders_are_passed_over(self, tmp_path):
+        touch(tmp_path, "a.png", ".git/b.png", "__MACOSX/c.png", "d/._e.png", "d/f.PNG")
+        assert [path.name for path in list_files(tmp_path)] == ["a.png", "f.PNG"]
+
+    def test_links_that_lead_upwards_or_in_circles_are_not_followed(self, tmp_path):
+        touch(tmp_path, "data/images/a.png", "data/masks/a.png")
+        (tmp_path / "data" / "images" / "up").symlink_to("..")
+        (tmp_path / "data" / "images" / "here").symlink_to(".")
+        (tmp_path / "data" / "images" / "self").symlink_to("self")
+        assert [path.name for path in list_files(tmp_path / "data" / "images")] == ["a.png"]
