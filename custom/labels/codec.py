@@ -13,12 +13,21 @@ __all__ = ["LabelCodec"]
 
 
 class LabelCodec:
-    """Class indices 0..K-1 as equally spaced grey levels, and the way back as one soft ordinal value a pixel.
+    """Class indices 0..K-1 as equally spaced grey levels, and the way back as one soft ordinal value per pixel.
 
     Forward: G' = 2 G / (K - 1) - 1, repeated to three channels. The paper's Eq. 11 divides by K, which leaves the top
     of the range unused; the released training code omits the map to [-1, 1]. Reverse (release): mean over RGB,
     p = clamp((y + 1) / 2, 0, 1) * (K - 1). With K > 2 one ordinal value is kept and memberships are triangular; an
     edge between classes 0 and 2 therefore passes through class 1.
+
+    >>> import torch
+    >>> from custom.labels import LabelCodec
+    >>> codec = LabelCodec(num_classes=3)
+    >>> labels = torch.tensor([0.0, 1.0, 2.0]).reshape(1, 1, 1, 3)
+    >>> codec.encode(labels)[0, 0].tolist()
+    [[-1.0, 0.0, 1.0]]
+    >>> torch.equal(codec.decode(codec.encode(labels)), labels)
+    True
 
     Args:
         num_classes: K, with the background.
