@@ -13,7 +13,7 @@ __all__ = ["PolynomialRestarts"]
 
 
 class PolynomialRestarts(LambdaLR):
-    """lr(t) = base * (1 - (t mod W) / W)^power, stepped every iteration (release: methods A7 and A8).
+    """lr(t) = base * (1 - (t mod W) / W)^power, stepped every iteration (released code).
 
     Args:
         optimizer: the optimiser whose learning rates follow.
