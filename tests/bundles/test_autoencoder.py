@@ -23,7 +23,7 @@ SMALL = {
 
 def make_first_stage(phantom, runs_dir, **overrides):
     workflow = make_workflow(
-        "train_autoencoder.json",
+        "train_autoencoder.yaml",
         run_id="autoencoder",
         dataset_dir=str(phantom),
         runs_dir=str(runs_dir),
