@@ -13,14 +13,10 @@ __all__ = ["PolynomialRestarts"]
 
 
 class PolynomialRestarts(LambdaLR):
-<<<<<<< HEAD
     """lr(t) = base * (1 - (t mod W) / W)^power, stepped every iteration.
 
     t is the iteration and W the length of a cycle. Both stages of the released SemiGDA code follow it; the paper does
     not state a schedule.
-=======
-    """lr(t) = base * (1 - (t mod W) / W)^power, stepped every iteration (released code).
->>>>>>> contract
 
     Args:
         optimizer: the optimiser whose learning rates follow.
