@@ -22,15 +22,9 @@ from typing import Any
 
 import click
 
+from custom.benchmark.overrides import parse_overrides, refuse_mistyped
 from custom.benchmark.plan import make_plan, split_list
-from custom.benchmark.protocol import (
-    DEFAULT_PROTOCOL,
-    check_protocol,
-    parse_overrides,
-    read_base,
-    read_protocol,
-    refuse_mistyped,
-)
+from custom.benchmark.protocol import DEFAULT_PROTOCOL, check_protocol, read_base, read_protocol
 from custom.command_line import BUNDLE, Command, PathTo, Text, WholeNumber, run_command
 from custom.errors import InputError
 

@@ -117,12 +117,11 @@ def merge_plan(before: Record | None, plan: Plan, data: dict[str, Any], hardware
     return own
 
 
-def describe_data(plan: Plan, settings: Mapping[str, Any], check: bool = True) -> dict[str, Any]:
+def describe_data(plan: Plan, check: bool = True) -> dict[str, Any]:
     """Name, counts and fingerprint of the data.
 
     Args:
         plan: the benchmark.
-        settings: the protocol.
         check: read every image and mask first, as every run would by itself otherwise.
 
     Raises:
@@ -130,7 +129,7 @@ def describe_data(plan: Plan, settings: Mapping[str, Any], check: bool = True) -
     """
     splits = load_datalist(plan.datalist, plan.dataset_dir, use_unlabelled=False)
     subsets = {name: load_datalist(plan.datalist, plan.dataset_dir, name) for name in plan.labels}
-    num_classes = settings.get("num_classes", read_facts(plan.datalist).num_classes)
+    num_classes = read_facts(plan.datalist).num_classes
     if check:
         for subset in subsets.values():  # masks outside of them are nobody's business
             facts = read_facts(plan.datalist, subset)

@@ -17,8 +17,8 @@ from statistics import mean
 from typing import Any
 
 import custom
-from custom.benchmark.plan import BASE_METHOD, Plan, Run
-from custom.benchmark.protocol import method_settings, shared_settings
+from custom.benchmark.methods import method_files, read_method, shared_settings
+from custom.benchmark.plan import Plan, Run
 from custom.files import write_whole
 
 __all__ = ["is_finished", "run_all", "run_folder", "start_run", "status_of"]
@@ -67,6 +67,7 @@ def start_run(
     _failure_file(output, run).unlink(missing_ok=True)
     overlay = runs_dir / f"{run.name}.json"
     of_this_run = {
+        "bundle_root": str(plan.bundle),
         "dataset_dir": str(plan.dataset_dir),
         "datalist": str(plan.datalist),
         "labelled": run.labels,
@@ -77,13 +78,10 @@ def start_run(
         "check_data": False,
         **tracking,
     }
-    shared = shared_settings(settings, method_settings(plan.bundle, run.method))
+    shared = shared_settings(settings, read_method(plan.bundle, run.method))
     write_whole(overlay, json.dumps({**shared, **of_this_run}, indent=1).encode())
-    configs = plan.bundle / "configs"
-    files = [configs / "train.json", overlay]
-    if run.method != BASE_METHOD:
-        files.insert(1, configs / "methods" / f"{run.method}.json")
-    command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str([str(f) for f in files])]
+    files = [str(file) for file in (*method_files(plan.bundle, run.method), overlay)]
+    command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str(files)]
     return _start_process(command, runs_dir / f"{run.name}.log", _environment(jobs))
 
 

@@ -26,7 +26,7 @@ from custom.benchmark.report import write_pictures, write_report
 from custom.benchmark.results import read_result
 from custom.benchmark.runs import is_finished, run_all, run_folder, start_run, status_of
 from custom.errors import InputError, short_reason
-from custom.options import TrainingOptions, check_values
+from custom.options import check_values
 from custom.tracking import make_experiment
 
 __all__ = ["report_again", "run_benchmark"]
@@ -56,7 +56,7 @@ def run_benchmark(
     # What can be wrong is found before anything is written.
     published_data_sets("", "", 0, published)
     todo = [run for run in plan.runs if not is_finished(output, run)]
-    data = describe_data(plan, settings, check=bool(todo))
+    data = describe_data(plan, check=bool(todo))
     with _locked(output):
         return _run(plan, settings, output, jobs, experiment, published, data)
 
@@ -155,10 +155,10 @@ def _published(record: Record, asked_for: str | None) -> list[str]:
 
 def _prepare_tracking(experiment: str, settings: Mapping[str, Any], output: Path) -> dict[str, Any]:
     """Settings of tracking for the runs: one experiment in one database, which is made here, before they start."""
-    if not check_values(TrainingOptions, {"mlflow": settings.get("mlflow", True)})["mlflow"]:
+    if not check_values("train", {"mlflow": settings.get("mlflow", True)})["mlflow"]:
         return {}
     uri = make_experiment(output / "mlruns.db", experiment)
-    return {"mlflow_experiment": experiment, "tracker#tracking_uri": uri}
+    return {"tracker#experiment_name": experiment, "tracker#tracking_uri": uri}
 
 
 def _outcome(run: Run, output: Path) -> str:

@@ -139,10 +139,11 @@ def test_settings_of_the_protocol_and_of_each_method_are_listed(benchmark):
     assert "Of supervised itself: `use_unlabelled` false" in table
 
 
-def test_a_method_keeps_what_its_overlay_sets(benchmark):
+def test_a_method_keeps_what_its_overlay_sets(benchmark, bundle):
     config = json.loads((folder(benchmark, "supervised", 0) / "config.json").read_text())
-    assert config["lr_cycles"] == 1 and config["use_unlabelled"] is False  # train.json says otherwise
+    assert config["lr_scheduler"]["cycles"] == 1 and config["use_unlabelled"] is False  # train.yaml has other values
     assert config["segmentation_epochs"] == PROTOCOL["segmentation_epochs"]
+    assert config["bundle_root"] == str(bundle)  # so that a benchmark may be started from any folder
 
 
 def test_published_rows_stand_apart_from_the_own_ones(benchmark):
@@ -188,11 +189,11 @@ def test_a_report_alone_needs_the_output_alone(benchmark, tmp_path):
 
 
 def test_a_changed_protocol_is_refused_and_named(benchmark, tmp_path, message_of):
-    output, arguments = changed(benchmark, tmp_path, momentum="0.5")
+    output, arguments = changed(benchmark, tmp_path, **{"optimizer#momentum": "0.5"})
     before = (output / "protocol.json").read_bytes()
     with pytest.raises(InputError) as error:
         call(arguments)
-    assert "momentum is 0.5 but was 'not set'" in message_of(error)
+    assert "optimizer#momentum is 0.5 but was 'not set'" in message_of(error)
     assert (output / "protocol.json").read_bytes() == before
 
 
