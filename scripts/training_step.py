@@ -27,7 +27,7 @@ __all__ = ["decode_in_two_passes", "main"]
 
 
 def decode_in_two_passes(network: SemiGDA, images: Tensor) -> Tensor:
-    """What `SemiGDA.predict_branches` computes with one pass of the decoder, with one pass for each branch."""
+    """The same as `SemiGDA.predict_branches`, with a pass of the decoder for each branch instead of one."""
     import torch
 
     latents = network.encode_images(images)
@@ -45,7 +45,7 @@ def decode_in_two_passes(network: SemiGDA, images: Tensor) -> Tensor:
 
 
 def _measure(calls: dict[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each call; the calls take turns, so that a disturbance hits all alike."""
+    """Median seconds of each call; the calls take turns, so that other load affects all in the same way."""
     import torch
 
     seconds: dict[str, list[float]] = {name: [] for name in calls}

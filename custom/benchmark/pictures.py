@@ -57,7 +57,7 @@ def draw_pictures(
     path: Path,
     title: str = "",
 ) -> None:
-    """Write a PNG with a row per image: the image, its truth, and every method's prediction with its Dice.
+    """Write a PNG with a row per image: the image, its truth, and the prediction of every method with its Dice.
 
     Predictions are made as the bundle's `evaluate.yaml` makes them.
 
@@ -66,7 +66,7 @@ def draw_pictures(
         bundle: folder of the bundle.
         dataset_dir: folder of the data.
         datalist: its datalist.
-        settings: the protocol; what evaluation needs of it is taken.
+        settings: the protocol, of which the settings of evaluation are used.
         path: the file.
         title: heading of the sheet.
     """
@@ -91,7 +91,7 @@ def draw_pictures(
 def predict(
     model: Path, files: Sequence[str], bundle: Path, dataset_dir: Path, datalist: Path, settings: Mapping[str, Any]
 ) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
-    """Test images, their truth and the model's labels, through the preprocessing of the bundle's `evaluate.yaml`.
+    """Test images, their truth and the labels of the model, with the preprocessing of the bundle's `evaluate.yaml`.
 
     Args:
         model: a `model.pt`.

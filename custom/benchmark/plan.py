@@ -73,7 +73,7 @@ def make_plan(
     seeds: Sequence[str],
     datalist: str | Path | None = None,
 ) -> Plan:
-    """Check what is asked for, and give it as a plan.
+    """Check the options and return them as a plan.
 
     Args:
         bundle: folder of a bundle.

@@ -31,30 +31,30 @@ DEFAULT_PROTOCOL = Path(__file__).with_name("protocol.json")
 
 # What no result depends on may change between two commands in one output folder.
 WITHOUT_INFLUENCE = ("mlflow", "num_workers", "checkpoint_interval", "validate#panels#every")
-# What the datalist states about its images, and may be asked for by hand: no file of settings suits all data sets.
+# What the datalist states about its images. It may be given on the command line, but not in a file for all data sets.
 ABOUT_THE_DATA = ("train#trainer#one_connected_component",)
-# What the benchmark or the data set for each run, with what to use instead.
+# What the benchmark or the data determine for each run, with what to do instead.
 RESERVED = {
-    "bundle_root": "--bundle",
-    "dataset_dir": "--dataset-dir",
-    "datalist": "--datalist",
-    "data": "--datalist",
-    "facts": "--datalist",
-    "found": "--datalist",
-    "labelled": "--labels",
-    "seed": "--seeds",
-    "method": "--methods",
-    "runs_dir": "--output",
-    "output_dir": "--output",
-    "run_name": "--output",
-    "tracker": "--experiment",
-    "resume": "nothing: a benchmark goes on by itself",
-    "check_data": "nothing: a benchmark checks the data once, before the runs",
-    "use_unlabelled": "nothing: the method decides",
-    "initial_weights": "nothing: all methods start from scratch",
-    "num_classes": "num_classes in the datalist",
-    "load#num_classes": "num_classes in the datalist",
-    "network_def#num_classes": "num_classes in the datalist",
+    "bundle_root": "use --bundle",
+    "dataset_dir": "use --dataset-dir",
+    "datalist": "use --datalist",
+    "data": "use --datalist",
+    "facts": "use --datalist",
+    "found": "use --datalist",
+    "labelled": "use --labels",
+    "seed": "use --seeds",
+    "method": "use --methods",
+    "runs_dir": "use --output",
+    "output_dir": "use --output",
+    "run_name": "use --output",
+    "tracker": "use --experiment",
+    "resume": "leave it out, a benchmark continues by itself",
+    "check_data": "leave it out, the data are checked once, before the runs",
+    "use_unlabelled": "leave it out, the method decides",
+    "initial_weights": "leave it out, no method starts from other weights",
+    "num_classes": "use num_classes in the datalist",
+    "load#num_classes": "use num_classes in the datalist",
+    "network_def#num_classes": "use num_classes in the datalist",
 }
 
 
@@ -111,19 +111,19 @@ def check_protocol(settings: Mapping[str, Any], plan: Plan, overrides: Collectio
     Args:
         settings: the protocol.
         plan: the benchmark.
-        overrides: those of its keys that were asked for by hand.
+        overrides: those of its keys that were given on the command line.
 
     Raises:
         InputError: a key that train.yaml does not have, a value of the wrong type or range or one that would be
-            evaluated, a key that the benchmark or the datalist sets, one asked for by hand that no compared method
-            follows, or one about the data that was not asked for by hand.
+            evaluated, a key that the benchmark or the datalist sets, one of the command line that no compared
+            method follows, or one about the data that is not from the command line.
     """
     file = plan.bundle / "configs" / "train.yaml"
     base = read_base(plan.bundle)
     methods = [read_method(plan.bundle, name) for name in plan.methods]
     for key, value in settings.items():
         if instead := RESERVED.get(key) or RESERVED.get(key.split("#")[0]):
-            raise InputError(f"{key} cannot be set in a benchmark: use {instead}")
+            raise InputError(f"{key} cannot be set in a benchmark: {instead}")
         _check_value(key, value, base, file, overrides)
         if key in ABOUT_THE_DATA and key not in overrides:
             raise InputError(
@@ -150,7 +150,7 @@ def keep_protocol(settings: Mapping[str, Any], output: Path) -> None:
             old, new = before.get(key, "not set"), settings.get(key, "not set")
             if old != new:
                 raise InputError(
-                    f"{key} is {new!r} but was {old!r} when {output} was begun ({file}): give the same settings as "
+                    f"{key} is {new!r} but was {old!r} when {output} was started ({file}): give the same settings as "
                     "then, or another --output"
                 )
     write_whole(file, json.dumps(settings, indent=4).encode())

@@ -1,4 +1,4 @@
-"""All that a benchmark shows: tables, a plot, pictures; written anew from the runs' own files whenever one ends."""
+"""Tables, plot and pictures of a benchmark, written again from the files of the runs whenever one ends."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def write_report(output: Path, record: Record, settings: Mapping[str, Any], publ
 
     Args:
         output: folder of the benchmark.
-        record: what was asked for.
+        record: the benchmark.
         settings: the protocol.
-        published: data sets whose published numbers are shown below the own ones.
+        published: data sets whose published numbers are shown below the results.
 
     Returns:
         The rows of the table.
@@ -87,7 +87,7 @@ def write_pictures(output: Path, record: Record, settings: Mapping[str, Any]) ->
 
 
 def _cost(method: str, result: Result, output: Path) -> Cost | None:
-    """The cost of a method's network; None with a warning where it cannot be counted: the scores matter more."""
+    """The cost of a method's network; None with a warning where it cannot be counted."""
     try:
         return kept_cost(method, result.folder / "model.pt", result.details["image_size"], output)
     except Exception as error:
@@ -156,7 +156,7 @@ def _failures(problems: Mapping[Run, str]) -> str:
 
 
 def _settings(methods: Sequence[Method], settings: Mapping[str, Any]) -> str:
-    """The protocol, and what each method's overlay sets for itself."""
+    """The protocol, and what the overlay of each method sets."""
     lines = ["## Settings", "Of all methods (`protocol.json`): " + _listed(settings) + "."]
     for method in methods:
         shared = shared_settings(settings, method)
@@ -164,7 +164,8 @@ def _settings(methods: Sequence[Method], settings: Mapping[str, Any]) -> str:
         if own:
             lines.append(f"Of {method.name} itself: {_listed(own)}.")
     lines.append(
-        "Everything else is as in the bundle's `train.yaml`; `runs/*/config.json` holds all of it, run by run."
+        "Everything else is as in the bundle's `train.yaml` and the methods' overlays in `custom/configs/methods`; "
+        "`runs/*/config.json` holds all settings of each run."
     )
     return "\n\n".join(lines)
 

@@ -54,7 +54,7 @@ def test_lists_are_separated_by_commas():
         ({"seeds": ["1", "01"]}, "twice"),
     ],
 )
-def test_a_mistake_is_refused_in_one_line(plan_with, changes, words, message_of):
+def test_an_error_is_one_line(plan_with, changes, words, message_of):
     with pytest.raises(InputError) as error:
         plan_with(**changes)
     assert words in message_of(error)
