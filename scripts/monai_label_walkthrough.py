@@ -261,12 +261,11 @@ def command(bundle: Path, dataset_dir: Path, output: Path, **options: Any) -> No
     requests = {"max_epochs": options["epochs"]}
     if options["alignment_epochs"]:
         requests["alignment_epochs"] = options["alignment_epochs"]
-    settings = {key: options[key] for key in ("first_stage", "image_size", "width", "seed")}
-    settings["network_def#mapper_width"] = options["mapper_width"]
     walkthrough = Walkthrough(
         output,
         bundle,
-        settings,
+        {key: options[key] for key in ("first_stage", "image_size", "width", "seed")}
+        | {"network_def#mapper_width": options["mapper_width"]},
         pool,
         data["test"][: options["test"]],
         requests,
