@@ -11,7 +11,7 @@ TRUTH_COLOUR: Colour = (64, 224, 255)
 """Outline of the truth where there is one foreground class."""
 
 DIFFERENCE_COLOUR: Colour = (255, 64, 160)
-"""Where two labels differ, and frames of pictures that deserve a look."""
+"""Where two labels differ, and frames of pictures to look at."""
 
 IGNORED_COLOUR: Colour = (128, 128, 128)
 
