@@ -59,6 +59,8 @@ class Method:
 
         part, _, name = key.rpartition("#")
         target = value_at(self.config, f"{part}#_target_")
+        if isinstance(target, str) and target.startswith("@"):  # the class is named by another part
+            target = value_at(self.config, f"{target[1:]}#_target_")
         if target is None:  # no value of a part
             return True
         try:

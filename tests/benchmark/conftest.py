@@ -30,7 +30,7 @@ PROTOCOL = {
     "device": "cpu",
     "validate#panels#every": 100,
     "checkpoint_interval": 12,
-    "train#trainer#pseudo_temperature": 0.5,  # of SemiGDA alone, as the next one: the runs of others must not fail
+    "train#method#pseudo_temperature": 0.5,  # of SemiGDA alone, as the next one: the runs of others must not fail
     "network_def#mapper_width": 8,
 }
 
@@ -105,7 +105,7 @@ def bundle(tmp_path_factory):
     overlays = tmp_path_factory.mktemp("overlays") / "methods"
     shutil.copytree(methods.OVERLAYS, overlays)
     with (overlays / "ua_mt.yaml").open("a") as ua_mt:
-        ua_mt.write("train#trainer#passes: 2  # to be quick\n")
+        ua_mt.write("train#method#passes: 2  # to be quick\n")
     (overlays / "broken.yaml").write_text(
         "method: broken\nfirst_stage: none\nnetwork_def: {_target_: custom.networks.NoNetwork}\n"
     )

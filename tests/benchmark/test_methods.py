@@ -25,8 +25,9 @@ def test_a_list_that_an_overlay_makes_longer_is_its_own():
 @pytest.mark.parametrize(
     ("key", "followers"),
     [
-        ("train#trainer#pseudo_temperature", {"semigda"}),
-        ("train#trainer#threshold", {"fixmatch"}),
+        ("train#method#pseudo_temperature", {"semigda"}),
+        ("train#trainer#mixing_start", {"semigda"}),
+        ("train#method#threshold", set()),  # the overlay of fixmatch sets train#method as a whole
         ("train#trainer#one_connected_component", {"semigda", "supervised", "fixmatch"}),
         ("network_def#mapper_width", {"semigda"}),
         ("optimizer#momentum", {"semigda", "supervised", "fixmatch"}),
