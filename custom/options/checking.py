@@ -24,7 +24,7 @@ from custom.options.command_line import (
     read_command_line,
     refuse_expression,
 )
-from custom.options.keys import COMMANDS, Kinds
+from custom.options.keys import COMMANDS, PARTS, Kinds
 from custom.options.kinds import NAME, Wanted
 from custom.options.parts import check_parts, default_kind, value_at
 from custom.options.running import Running, find_running
@@ -36,6 +36,7 @@ LEAST_CHANNELS_LAST = 8
 """Width of the trainable encoder from which on channels_last is safe."""
 
 MONAI_KEYS = ("imports", "initialize", "run", "finalize")  # which MONAI evaluates without being asked
+OWN_FILE = "change it in a file of your own, added to --config_file"
 QUICKSTART_PARTS = ("phantom", "labels_only")  # which its run on the labels alone has in its configuration unused
 OVERLAYS = Path(__file__).parents[1] / "configs"
 
@@ -143,6 +144,9 @@ def _given(running: Running, kinds: Kinds) -> dict[str, Any]:
     command = CommandLine(command.positional, running.overrides | command.options)  # the first may come from args_file
     for key, value in command.options.items():
         refuse_expression(f"--{shown(key)} {shown(value)}", value)
+    for key in command.options:
+        if key in PARTS or any(part.startswith("_") for part in re.split("#|::", key)[1:]):
+            raise InputError(f"--{shown(key)} is no option: {OWN_FILE}")
     check_ids(command, running.workflow.parser.get())
     return {key.replace("::", "#"): value for key, value in command.options.items() if key not in OWN_OPTIONS}
 
@@ -171,8 +175,8 @@ def _values_of_parts(
         kind = default_kind(config, key, parser.locator)
         if kind is not None:
             values[key] = _validate(key, kind, given[key], given)
-        elif "#" in key or not _is_plain(config[key]) or key in MONAI_KEYS:
-            raise InputError(f"--{shown(key)} is no option: change it in a file of your own, added to --config_file")
+        elif "#" in key or not _is_plain(config[key]):
+            raise InputError(f"--{shown(key)} is no option: {OWN_FILE}")
     return values
 
 

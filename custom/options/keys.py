@@ -23,7 +23,7 @@ from custom.options.kinds import (
     whole,
 )
 
-__all__ = ["COMMANDS", "Kinds"]
+__all__ = ["COMMANDS", "PARTS", "Kinds"]
 
 Kinds = dict[str, Any]
 """Keys with the kinds of their values, see `custom.options.kinds`."""
@@ -71,7 +71,6 @@ TRAINED: Kinds = {  # of everything that is trained
     "mlflow": YES_OR_NO,
     "tracker#experiment_name": TEXT,
     "tracker#tracking_uri": optional(TEXT),
-    "optimizer#momentum": number(0, 1, below=True),
     "optimizer#weight_decay": number(0, 100),
     "lr_scheduler#cycles": whole(1, 10_000),
     "lr_scheduler#power": number(0, 100),
@@ -144,6 +143,7 @@ COMMANDS: dict[str, Kinds] = {
         **NETWORKS,
         **METHODS,
         **QUICKSTART,
+        "optimizer#momentum": number(0, 1, below=True),
         "use_unlabelled": YES_OR_NO,
         "first_stage": SOURCE,
         "first_stage_subfolder": optional(PATH),
@@ -180,3 +180,11 @@ COMMANDS: dict[str, Kinds] = {
     "inference": {**COMMON, "checkpoint": PATH, "probability_maps": YES_OR_NO, "disagreement_maps": YES_OR_NO},
 }
 """Keys by configuration."""
+
+PARTS = frozenset(
+    "imports initialize start run finalize training alignment segmentation from_scratch data facts found load resize "  # noqa: SIM905
+    "augmentation model_details starting_details network_def network optimizer lr_scheduler align train validate test "
+    "tracker session preprocessing postprocessing dataset dataloader inferer report evaluator handlers phantom "
+    "labels_only".split()
+)
+"""Names of parts of the configurations: no options, but changed in files."""

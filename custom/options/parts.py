@@ -13,7 +13,7 @@ from custom.errors import InputError
 from custom.options.kinds import TEXT, YES_OR_NO, list_of, number, whole
 from custom.wording import did_you_mean, shown
 
-__all__ = ["check_parts", "default_kind", "value_at"]
+__all__ = ["arguments_at", "check_parts", "default_kind", "value_at"]
 
 LARGEST = 10**9
 
@@ -45,6 +45,20 @@ def check_parts(config: Mapping[str, Any], locator: ComponentLocator) -> None:
                 raise InputError(f"{key}#{name}: {called.__name__} takes no such value{did_you_mean(name, takes)}")
 
 
+def arguments_at(config: Mapping[str, Any], key: str, locator: ComponentLocator) -> dict[str, Any]:
+    """Arguments, with their defaults, that the part with this key takes; empty if it is no part or takes any.
+
+    Args:
+        config: the configuration.
+        key: such as "train#trainer".
+        locator: finds MONAI's classes by their bare names.
+    """
+    part = value_at(config, key)
+    if not isinstance(part, Mapping) or not isinstance(part.get("_target_"), str):
+        return {}
+    return _arguments(_class_of(config, key, part, locator)) or {}
+
+
 def default_kind(config: Mapping[str, Any], key: str, locator: ComponentLocator) -> Any:
     """The kind of a part's value, that of the default of its argument; None if it is no such value or has no default.
 
@@ -54,11 +68,7 @@ def default_kind(config: Mapping[str, Any], key: str, locator: ComponentLocator)
         locator: finds MONAI's classes by their bare names.
     """
     parent, _, name = key.replace("::", "#").rpartition("#")
-    part = value_at(config, parent) if parent else None
-    if not isinstance(part, Mapping) or not isinstance(part.get("_target_"), str) or name.startswith("_"):
-        return None
-    default = (_arguments(_class_of(config, parent, part, locator)) or {}).get(name)
-    return _kind_of(default)
+    return None if name.startswith("_") else _kind_of(arguments_at(config, parent, locator).get(name))
 
 
 def _kind_of(default: Any) -> Any:
@@ -86,6 +96,7 @@ def _class_of(
 ) -> Callable[..., Any]:
     target = part["_target_"]
     if target.startswith("@"):  # another part, with `_mode_: callable`
+        target = target.replace("::", "#")
         other = value_at(config, target[1:])
         if not isinstance(other, Mapping) or not isinstance(other.get("_target_"), str):
             raise InputError(f"{key}#_target_ {shown(target)}: there is no such part; correct the name")

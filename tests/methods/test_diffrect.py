@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 
 import pytest
@@ -17,7 +16,7 @@ from custom.methods import DiffRect
 from custom.methods.trainer import Batch
 from custom.networks import DiffRectNetworks, LabelRectifier, UNet
 from custom.phantoms.dataset import write_phantom_dataset
-from tests.bundles.conftest import CONFIGS, train
+from tests.bundles.conftest import config_file, train
 from tests.methods.conftest import learn, make_batch, make_trainer, make_unet, moved, run
 
 STEP = 0.01
@@ -54,7 +53,7 @@ def as_batch(labelled=2, unlabelled=2, num_classes=2, size=32):
     return Batch(
         torch.cat([part["image"] for part in parts]),
         batch["labelled"]["label"],
-        torch.cat([part["strong_image"] for part in parts]),
+        (torch.cat([part["strong_image"] for part in parts]),),
     )
 
 
@@ -163,7 +162,7 @@ class TestRectifierLoss:
         weak = rectifier.reconstruct(batch.images, weak_labels, better, time)
         target = pseudo_labels(weak.logits) if strong_target == "rectified" else weak_labels
         time = 999 * dice_loss(one_hot(strong_labels[labelled:], num_classes), one_hot(target[labelled:], num_classes))
-        strong = rectifier.reconstruct(batch.strong_images, strong_labels, weak_labels, time)
+        strong = rectifier.reconstruct(batch.strong_views[0], strong_labels, weak_labels, time)
         weak_loss = (
             cross_entropy_and_dice(weak.logits[:labelled], batch.labels) + ((weak.latent - weak.target) ** 2).mean()
         )
@@ -353,7 +352,7 @@ def test_learns_a_small_set():
 
 
 class TestOverlay:
-    OVERLAY = json.loads((CONFIGS / "methods" / "diffrect.json").read_text())
+    OVERLAY = ConfigParser.load_config_file(config_file("methods/diffrect.yaml"))
 
     def strong_pipeline(self):
         parser = ConfigParser({"transforms": self.OVERLAY["+train#preprocessing#transforms"]})
@@ -375,9 +374,8 @@ class TestOverlay:
     TINY = {
         "files": ("train.yaml", "methods/diffrect.yaml"),
         "segmentation_epochs": 2,
-        "network_def#segmenter#widths": [4, 8, 8, 8, 8],
-        "network_def#rectifier#widths": [4, 8, 8, 8, 8],
-        "network_def#rectifier#denoiser_widths": [8, 8],
+        "network_def#widths": [4, 8, 8, 8, 8],
+        "network_def#denoiser_widths": [8, 8],
         "run_name": "run",
     }
 
@@ -398,10 +396,10 @@ class TestOverlay:
 
     def test_learning_rate_falls_for_the_segmenter_alone(self, trained):
         objects = load_checkpoint(trained / "checkpoints" / "segmentation_checkpoint.pt")["objects"]
-        assert set(objects) == {"optimizer", "rectifier_optimizer", "schedule"}
-        assert objects["rectifier_optimizer"]["param_groups"][0]["lr"] == 0.01
-        assert objects["schedule"]["last_epoch"] == 2
-        for name in ("optimizer", "rectifier_optimizer"):
+        assert set(objects) == {"network", "rectifier", "network_schedule"}
+        assert objects["rectifier"]["param_groups"][0]["lr"] == 0.01
+        assert objects["network_schedule"]["last_epoch"] == 2
+        for name in ("network", "rectifier"):
             group = objects[name]["param_groups"][0]
             assert (group["momentum"], group["weight_decay"]) == (0.9, 1e-4)
 

@@ -11,7 +11,7 @@ from custom.errors import InputError
 from custom.losses import complementary_loss
 from custom.methods import FixMatch
 from custom.methods.trainer import Batch
-from tests.bundles.conftest import CONFIGS, train, write_phantom_dataset
+from tests.bundles.conftest import config_file, train, write_phantom_dataset
 from tests.methods.conftest import learn, make_trainer, make_unet
 
 
@@ -53,7 +53,7 @@ LABELS = torch.tensor([[[[1.0, 0.0]]]])
 
 
 def test_masked_counts_the_certain_pixels_and_divides_by_all():
-    loss, terms = make_fixmatch().loss(Batch(WEAK, LABELS, STRONG), 0.4)
+    loss, terms = make_fixmatch().loss(Batch(WEAK, LABELS, (STRONG,)), 0.4)
     cross_entropy, dice = supervised_by_hand(WEAK[:1, :2].exp(), LABELS)
     consistency = (-math.log(0.25) + 0) / 2
     assert terms["supervised"].item() == pytest.approx((cross_entropy + dice).item() / 2, abs=1e-5)
@@ -63,13 +63,13 @@ def test_masked_counts_the_certain_pixels_and_divides_by_all():
 
 
 def test_the_threshold_decides_which_pixels_count():
-    _, terms = make_fixmatch(threshold=0.85).loss(Batch(WEAK, LABELS, STRONG), 0.4)
+    _, terms = make_fixmatch(threshold=0.85).loss(Batch(WEAK, LABELS, (STRONG,)), 0.4)
     assert terms["consistency"].item() == pytest.approx((-math.log(0.25) - math.log(0.5)) / 2, abs=1e-5)
 
 
 def test_ssl4mis_adds_the_dice_loss_and_the_complementary_loss_and_halves_nothing():
     # Normalised confidences: 1 - 0.02/0.98 = 0.98 and 1 - 1/9 = 0.89, so both unlabelled pixels are of class 1.
-    loss, terms = make_fixmatch(pseudo="ssl4mis").loss(Batch(WEAK, LABELS, STRONG), 0.4)
+    loss, terms = make_fixmatch(pseudo="ssl4mis").loss(Batch(WEAK, LABELS, (STRONG,)), 0.4)
     supervised = sum(supervised_by_hand(WEAK[:1, :2].exp(), LABELS))
     positive = sum(supervised_by_hand(STRONG[1:, :2].exp(), torch.ones(1, 1, 1, 2)))
     complementary, factor = complementary_loss(STRONG[:, :2], WEAK[:, :2])
@@ -80,7 +80,7 @@ def test_ssl4mis_adds_the_dice_loss_and_the_complementary_loss_and_halves_nothin
 
 def test_ssl4mis_takes_uncertain_pixels_as_background():
     weak = pixels([(0.3, 0.7), (0.6, 0.4)], [(0.02, 0.98), (0.2, 0.8)])  # 1 - 0.2/0.8 = 0.75 is not above 0.8
-    _, terms = make_fixmatch(pseudo="ssl4mis").loss(Batch(weak, LABELS, STRONG), 0.4)
+    _, terms = make_fixmatch(pseudo="ssl4mis").loss(Batch(weak, LABELS, (STRONG,)), 0.4)
     positive = sum(supervised_by_hand(STRONG[1:, :2].exp(), torch.tensor([[[[1.0, 0.0]]]])))
     complementary, factor = complementary_loss(STRONG[:, :2], weak[:, :2])
     assert terms["consistency"].item() == pytest.approx((positive + factor * complementary).item(), abs=1e-5)
@@ -89,7 +89,7 @@ def test_ssl4mis_takes_uncertain_pixels_as_background():
 @pytest.mark.parametrize("pseudo", ["masked", "ssl4mis"])
 def test_the_weak_view_of_unlabelled_images_gets_no_gradient(pseudo):
     weak, strong = WEAK.clone().requires_grad_(), STRONG.clone().requires_grad_()
-    loss, _ = make_fixmatch(pseudo=pseudo).loss(Batch(weak, LABELS, strong), 1.0)
+    loss, _ = make_fixmatch(pseudo=pseudo).loss(Batch(weak, LABELS, (strong,)), 1.0)
     loss.backward()
     assert weak.grad[0].abs().sum() > 0
     assert weak.grad[1].abs().sum() == 0
@@ -98,7 +98,7 @@ def test_the_weak_view_of_unlabelled_images_gets_no_gradient(pseudo):
 
 @pytest.mark.parametrize("pseudo", ["masked", "ssl4mis"])
 def test_without_unlabelled_images_the_supervised_loss_is_all(pseudo):
-    batch = Batch(WEAK[:1], LABELS, STRONG[:1])
+    batch = Batch(WEAK[:1], LABELS, (STRONG[:1],))
     loss, terms = make_fixmatch(pseudo=pseudo).loss(batch, 0.4)
     assert loss is terms["supervised"] and list(terms) == ["supervised"]
 
@@ -113,7 +113,7 @@ def test_options_out_of_range_are_refused(options, message):
 
 def test_batches_without_strong_images_are_refused():
     batch = {"labelled": {"image": torch.rand(1, 3, 4, 4), "label": torch.zeros(1, 1, 4, 4)}}
-    with pytest.raises(InputError, match="FixMatch needs 'strong_image'"):
+    with pytest.raises(InputError, match=r"FixMatch needs 1 strong views of each image \('strong_image'\)"):
         make_fixmatch(data=[batch]).run()
 
 
@@ -129,7 +129,7 @@ def test_it_learns_to_find_discs(pseudo):
 def test_the_overlay_makes_a_strong_view_of_the_same_geometry_that_is_no_alias(tmp_path):
     write_phantom_dataset(tmp_path, labelled=2, unlabelled=1, validation=1, test=1, image_size=32)
     parser = ConfigParser()
-    parser.read_config([CONFIGS / "train.yaml", CONFIGS / "methods" / "fixmatch.json"])
+    parser.read_config([config_file("train.yaml"), config_file("methods/fixmatch.yaml")])
     parser.update({"dataset_dir": str(tmp_path), "image_size": 32, "labelled": "all", "num_workers": 0})
     transform = parser.get_parsed_content("train#preprocessing").set_random_state(0)
     item = transform(parser.get_parsed_content("data")["labelled"][0])
@@ -142,7 +142,7 @@ def test_the_overlay_makes_a_strong_view_of_the_same_geometry_that_is_no_alias(t
 
 def test_the_overlay_trains(tmp_path):
     write_phantom_dataset(tmp_path / "data", labelled=2, unlabelled=2, validation=1, test=1, image_size=32)
-    options = {"segmentation_epochs": 1, "first_stage": "none", "alignment_epochs": 0}
+    options = {"segmentation_epochs": 1, "first_stage": "none"}
     files = ("train.yaml", "methods/fixmatch.yaml")
-    folder = train(tmp_path / "data", tmp_path / "runs", files=files, pseudo="ssl4mis", **options)
+    folder = train(tmp_path / "data", tmp_path / "runs", files=files, **{"train#method#pseudo": "ssl4mis"}, **options)
     assert (folder / "model.pt").is_file()

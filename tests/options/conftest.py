@@ -7,17 +7,11 @@ import fire
 import pytest
 from monai.bundle import create_workflow
 
-from custom import options
 from custom.error_causes import find_input_error
 from tests.bundles.conftest import ROOT
 
 CONFIGS = ROOT / "bundles" / "semigda_busi" / "configs"
-CLASSES = {
-    "train.json": options.TrainingOptions,
-    "train_autoencoder.json": options.AutoencoderOptions,
-    "evaluate.json": options.EvaluationOptions,
-    "inference.json": options.InferenceOptions,
-}
+OVERLAYS = ROOT / "custom" / "configs"
 
 
 @pytest.fixture
@@ -28,17 +22,14 @@ def command(tmp_path, monkeypatch):
     """
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
 
-    def run(*arguments, config="train.json", overlays=(), run_id="run", reads_data=False):
+    def run(*arguments, config="train", overlays=(), run_id="run", reads_data=False):
         stop = tmp_path / "stop.json"
-        check = f"$custom.options.check(custom.options.{CLASSES[config].__name__})"
+        check = f"$custom.options.check('{config}')"
         own = {"initialize": ["$import custom", check], "+imports": ["$import custom"]}
         if not reads_data:
-            keys = json.loads((CONFIGS / config).read_text())
-            own |= {
-                key: value for key, value in {"data": {}, "num_classes": 2, "ignore_value": None}.items() if key in keys
-            }
+            own |= {"data": {}} if config != "inference" else {}
         stop.write_text(json.dumps(own))
-        files = [str(CONFIGS / config), *(str(overlay) for overlay in overlays), str(stop)]
+        files = [str(CONFIGS / f"{config}.yaml"), *(str(overlay) for overlay in overlays), str(stop)]
         arguments = ["run", run_id, "--config_file", str(files), "--logging_file", "False", *arguments]
         made = []
         monkeypatch.setattr(sys, "argv", ["/site-packages/monai/bundle/__main__.py", *arguments])

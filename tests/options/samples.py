@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import get_type_hints
 
+from custom.options import COMMANDS
 from custom.options.kinds import Wanted
 
 NEVER = ["", "   ", "\x00", "a\nb", "\udcff"]
@@ -12,9 +12,9 @@ NO_NUMBER = ["nan", "inf", "-inf", "foo", "True", "[1]", "(1, 2)", "{a: 1}", "1/
 UNREAL = ["1" + "0" * 400, "-1" + "0" * 400]
 
 
-def words_of(options, key):
-    """What the message says to give for a key."""
-    marks = get_type_hints(options, include_extras=True)[key].__metadata__
+def words_of(command, key):
+    """What the message says to give for a key of a configuration."""
+    marks = COMMANDS[command][key].__metadata__
     return [mark for mark in marks if isinstance(mark, Wanted)][-1].words
 
 

@@ -5,34 +5,50 @@ import random
 
 import monai.bundle
 import pytest
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ComponentLocator, ConfigParser, ConfigWorkflow
 
 from custom.error_causes import find_input_error
-from custom.phantoms.dataset import write_phantom_dataset
-from tests.options.conftest import CLASSES, CONFIGS
+from custom.options import COMMANDS
+from custom.options.parts import arguments_at, value_at
+from custom.phantoms import write_phantom_dataset
+from tests.options.conftest import CONFIGS, OVERLAYS
 from tests.options.samples import samples, words_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file")
 
-METHODS = [CONFIGS / "methods" / f"{name}.json" for name in ("diffrect", "scdl_cps", "ict", "fixmatch")]
+QUICKSTART = CONFIGS / "quickstart.yaml"
+METHODS = {
+    name: OVERLAYS / "methods" / f"{name}.yaml"
+    for name in ("diffrect", "scdl_cps", "ict", "fixmatch", "mc_net", "ua_mt")
+}
 OWN_FILE = "is no option: change it in a file of your own"
 
 
 def overlays_of(config, key):
-    """Overlays of train.json that bring `key`."""
-    if config != "train.json" or key in json.loads((CONFIGS / config).read_text()):
-        return []
-    files = [CONFIGS / "quickstart.json", CONFIGS / "multi_gpu_train.json", *METHODS]
-    found = [file for file in files if key in json.loads(file.read_text())]
-    return found[:1]
+    """Overlays of train.yaml with the part that `key` belongs to; None if no part takes it."""
+    locator = ComponentLocator()
+    for files in ([], *([overlay] for overlay in (QUICKSTART, OVERLAYS / "presets" / "paper.yaml", *METHODS.values()))):
+        merged = ConfigParser.load_config_files([str(CONFIGS / f"{config}.yaml"), *map(str, files)])
+        parent, _, name = key.rpartition("#")
+        part = value_at(merged, parent) if parent else merged
+        if isinstance(part, dict) and (name in part or (parent and name in arguments_at(merged, parent, locator))):
+            return files
+        if config != "train":
+            break
+    return None
 
 
 CASES = [
     pytest.param(config, key, id=f"{config}-{key}")
-    for config, options in CLASSES.items()
-    for key in options.__annotations__
+    for config, kinds in COMMANDS.items()
+    for key in kinds
     if key not in ("bundle_root", "starting_model", "backend")  # of overlays that do more than this test
+    and overlays_of(config, key) is not None
 ]
+HAVE_FRIENDS = {
+    *("widths", "norm_num_groups", "image_size", "network_def#sampling_steps", "network_def#diffusion_steps"),
+    "train#method#pseudo",
+}
 
 
 @pytest.mark.parametrize(("config", "key"), CASES)
@@ -40,25 +56,27 @@ def test_a_wrong_value_on_the_command_line_is_refused_in_one_line_and_a_right_on
     config, key, command, refusal
 ):
     choice = random.Random(f"{config} {key}")
-    right, wrong = samples(words_of(CLASSES[config], key))
+    right, wrong = samples(words_of(config, key))
     files = overlays_of(config, key)
     for text in choice.sample(wrong, 2):
         message = refusal(f"--{key}={text}", config=config, overlays=files)
         assert message.startswith(f"--{key} ")
         assert ": give " in message
-    if key not in (
-        "widths",
-        "norm_num_groups",
-        "sampling_steps",
-        "diffusion_steps",
-        "image_size",
-        "alignment_epochs",
-        "pseudo",
-    ):
+    if key not in HAVE_FRIENDS:
         command(f"--{key}={choice.choice(right)}", config=config, overlays=files)
 
 
-TEXTS = ["dataset_dir", "datalist", "first_stage", "runs_dir", "output_dir", "run_name", "mlflow_experiment"]
+def test_every_option_belongs_to_a_part_of_some_configuration():
+    keys = [(config, key) for config, kinds in COMMANDS.items() for key in kinds]
+    homeless = [key for config, key in keys if overlays_of(config, key) is None]
+    assert set(homeless) <= {
+        "starting_model",
+        "load#num_classes",
+        "load#ignore_value",
+    }  # of MONAI Label; not in inference
+
+
+TEXTS = ["dataset_dir", "datalist", "first_stage", "runs_dir", "output_dir", "run_name"]
 
 
 @pytest.mark.parametrize("key", TEXTS)
@@ -68,22 +86,24 @@ def test_a_text_is_taken_as_it_was_typed(key, command):
 
 
 def test_values_have_their_types_once_they_are_checked(command):
-    parser = command("--amp", "yes", "--image_size", "032", "--momentum", "0", "--width", "none", "--resume")
-    assert [parser[key] for key in ("amp", "image_size", "momentum", "width", "resume")] == [True, 32, 0.0, None, True]
+    parser = command("--amp", "yes", "--image_size", "032", "--optimizer#momentum", "0", "--width", "none", "--resume")
+    keys = ("amp", "image_size", "optimizer#momentum", "width", "resume")
+    assert [parser[key] for key in keys] == [True, 32, 0.0, None, True]
     assert parser.get_parsed_content("train#trainer#amp", instantiate=False) is True
     assert parser.get_parsed_content("align#trainer#max_epochs", instantiate=False) == 200
 
 
 def test_an_expression_of_a_configuration_is_still_evaluated(command):
-    parser = command("--consistency_beta", "0.7")
-    assert parser.get_parsed_content("alignment_beta") == 0.7
-    assert parser.get_parsed_content("mixing_start") == pytest.approx(1 / 3)
+    parser = command("--seed", "7", "--runs_dir", "here")
+    assert parser.get_parsed_content("run_name") == "semigda_release_fixed_10percent_seed7"
+    assert command("--bundle_root", "there").get_parsed_content("runs_dir") == "there/runs"
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"momentum": "$1 + 4"}, "momentum 5: give a number from 0 and below 1"),
+        ({"val_interval": "$1 - 4"}, "val_interval -3: give a whole number from 1"),
+        ({"optimizer#momentum": 5}, "optimizer#momentum 5: give a number from 0 and below 1"),
         ({"segmentation_epochs": 5, "alignment_epochs": "$@segmentation_epochs - 5"}, "alignment_epochs 0: give"),
         ({"amp": "maybe"}, "amp maybe: give true or false"),
         ({"run_name": "a/b"}, "run_name a/b: give one plain folder name"),
@@ -100,20 +120,18 @@ def test_a_wrong_value_in_a_file_is_refused_too(content, message, refusal, tmp_p
     [
         ("train#trainer#max_epochs", "x", "give a whole number from 1"),
         ("train#trainer#max_epochs", "0", "give a whole number from 1"),
-        ("train::trainer::max_epochs", "0", "give a whole number from 1"),
-        ("validate#dataloader#batch_size", "1.5", "give a whole number"),
-        ("validate#dataloader#shuffle", "maybe", "give true or false"),
-        ("align#handlers#0#epoch_level", "3", "give true or false"),
-        ("train#preprocessing#transforms#2#prob", "x", "give a number"),
-        ("load#keys", "['image', {}]", "give a text"),
-        ("load#keys", "image", OWN_FILE),
+        ("validate#dataloader#num_workers", "1.5", "give a whole number"),
+        ("train#dataloader#pin_memory", "maybe", "give true or false"),
+        ("align#trainer#momentum", "x", "give a number"),
+        ("augmentation#rotate#prob", "x", "give a number"),
+        ("load#keys", "['image', {}]", OWN_FILE),
         ("load#_target_", "os.system", OWN_FILE),
         ("load", "{'_target_': 'os.system'}", OWN_FILE),
         ("network", "3", OWN_FILE),
         ("imports", "['os']", OWN_FILE),
         ("run", "x", OWN_FILE),
-        ("optimizers#segmentation#params", "x", OWN_FILE),
-        ("alignment_val_codec", "{'_target_': 'os.system'}", OWN_FILE),
+        ("optimizer#params", "x", OWN_FILE),
+        ("align#evaluator#label_codec", "{'_target_': 'os.system'}", OWN_FILE),
     ],
 )
 def test_a_part_of_the_workflow_keeps_its_type(option, value, message, refusal):
@@ -126,10 +144,12 @@ def test_a_part_of_the_workflow_keeps_its_type(option, value, message, refusal):
     ("option", "text", "value"),
     [
         ("train#trainer#max_epochs", "3", 3),
-        ("validate#dataloader#batch_size", "2", 2),
-        ("validate#dataloader#shuffle", "true", True),
-        ("train#preprocessing#transforms#2#prob", "0.25", 0.25),
-        ("details#method", "2018", "2018"),
+        ("train::trainer::max_epochs", "3", 3),
+        ("validate#dataloader#num_workers", "2", 2),
+        ("train#dataloader#pin_memory", "true", True),
+        ("augmentation#rotate#prob", "0.25", 0.25),
+        ("tracker#experiment_name", "2018", "2018"),
+        ("network_def#dropout", "0.5", 0.5),
     ],
 )
 def test_a_part_of_the_workflow_can_be_set(option, text, value, command):
@@ -139,33 +159,73 @@ def test_a_part_of_the_workflow_can_be_set(option, text, value, command):
 @pytest.mark.parametrize(
     ("arguments", "config", "message"),
     [
-        (["--widths", "[8, 12]"], "train_autoencoder.json", "widths [8, 12]: give multiples of norm_num_groups"),
-        (["--image_size", "33"], "train_autoencoder.json", "image_size 33: give a multiple of 8"),
+        (["--widths", "[8, 12]"], "train_autoencoder", "widths [8, 12]: give multiples of norm_num_groups"),
+        (["--image_size", "33"], "train_autoencoder", "image_size 33: give a multiple of 8"),
     ],
 )
 def test_options_must_fit_each_other(arguments, config, message, refusal):
     assert refusal(*arguments, config=config).startswith(message)
 
 
-def test_only_a_method_without_alignment_takes_no_epochs_of_it(refusal, command):
-    assert refusal("--alignment_epochs", "0").startswith("alignment_epochs 0: give a whole number from 1")
-    assert command("--alignment_epochs", "0", overlays=METHODS[:1])["alignment_epochs"] == 0
+def test_an_alignment_without_epochs_is_refused(refusal):
+    assert refusal("--alignment_epochs", "0").startswith("--alignment_epochs 0: give a whole number from 1")
 
 
-@pytest.mark.parametrize(("value", "overlays"), [("masked", []), ("hard", [CONFIGS / "methods" / "fixmatch.json"])])
-def test_pseudo_labels_of_another_method_are_refused(value, overlays, refusal):
-    assert refusal("--pseudo", value, overlays=overlays).startswith(f"pseudo {value}: this method takes ")
+@pytest.mark.parametrize(
+    ("arguments", "overlay", "message"),
+    [
+        (["--train#trainer#mixing_strat", "0.5"], None, "--train#trainer#mixing_strat is no option"),
+        (["--train#method#mixing_strat", "0.5"], None, "train#method#mixing_strat: SemiGDASegmentation takes no such "),
+        (
+            ["--train#method#mixing_start", "0.5"],
+            "ua_mt",
+            "train#method#mixing_start: UncertaintyAwareMeanTeacher takes",
+        ),
+        (["--network_def#mapper_width", "8"], "ua_mt", "network_def#mapper_width: UNetWithTeacher takes no such value"),
+    ],
+)
+def test_a_part_refuses_values_that_it_does_not_take(arguments, overlay, message, refusal):
+    line = refusal(*arguments, overlays=[METHODS[overlay]] if overlay else [])
+    assert line.startswith(message) or "takes no such value" in line
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            {"train#trainer#max_epoch": 3},
+            "train#trainer#max_epoch: SemiGDASegmentation takes no such value; did you mean",
+        ),
+        ({"augmentation#rotate#probability": 3}, "augmentation#rotate#probability: RandRotate90d takes no such value"),
+        (
+            {"train#method#_target_": "custom.methods.NoSuch"},
+            "train#method#_target_ custom.methods.NoSuch: there is no",
+        ),
+        ({"resize#_target_": "NoSuchTransform"}, "resize#_target_ NoSuchTransform: there is no such class"),
+        ({"train#trainer#_target_": "@train#methode"}, "train#trainer#_target_ @train#methode: there is no such part"),
+        (
+            {"netwrok_def": {"_target_": "custom.networks.UNet"}},
+            "unknown option netwrok_def; did you mean 'network_def'?",
+        ),
+    ],
+)
+def test_a_mistyped_part_in_a_file_is_one_line(content, message, refusal, tmp_path):
+    (tmp_path / "own.json").write_text(json.dumps(content))
+    assert refusal(overlays=[tmp_path / "own.json"]).startswith(message)
 
 
 @pytest.mark.parametrize(("key", "name"), [("method", "ua_mt"), ("preset", "paper")])
 def test_the_name_of_an_overlay_does_not_stand_for_it(key, name, refusal, command):
-    assert f"{key}s/{name}.json to --config_file" in refusal(f"--{key}", name)
-    assert command(f"--{key}", name, overlays=[CONFIGS / f"{key}s" / f"{name}.json"])[key] == name
+    for overlays in ([], [OVERLAYS / f"{key}s" / f"{name}.yaml"]):
+        assert f"custom/configs/{key}s/{name}.yaml to --config_file" in refusal(f"--{key}", name, overlays=overlays)
+    assert command(overlays=[OVERLAYS / f"{key}s" / f"{name}.yaml"])[key] == name
     assert command(f"--{key}", "mine")[key] == "mine"
 
 
 def test_more_sampling_steps_than_steps_are_refused(refusal):
-    assert "give at most diffusion_steps, which is 10" in refusal("--sampling_steps", "11", overlays=METHODS[:1])
+    assert "give at most diffusion_steps, which is 10" in refusal(
+        "--network_def#sampling_steps", "11", "--network_def#diffusion_steps", "10", overlays=[METHODS["diffrect"]]
+    )
 
 
 def test_a_width_that_is_not_safe_with_channels_last_is_refused(refusal, command):
@@ -196,14 +256,10 @@ def test_options_in_a_file_of_arguments_are_checked_like_those_of_the_command_li
 
 
 def stopping(tmp_path):
-    check = "$custom.options.check(custom.options.TrainingOptions)"
+    check = "$custom.options.check('train')"
     stop = tmp_path / "stop.json"
-    stop.write_text(
-        json.dumps(
-            {"initialize": ["$import custom", check], "num_classes": 2, "ignore_value": None, "data": {}, "run": []}
-        )
-    )
-    return [str(CONFIGS / "train.json"), str(stop)]
+    stop.write_text(json.dumps({"initialize": ["$import custom", check], "data": {}, "run": ["$None"]}))
+    return [str(CONFIGS / "train.yaml"), str(stop)]
 
 
 @pytest.mark.parametrize(
@@ -227,9 +283,9 @@ def test_options_of_a_workflow_that_code_makes_get_their_types(tmp_path):
 
 
 def test_an_own_overlay_may_add_options_that_its_values_use(command, tmp_path):
-    (tmp_path / "own.json").write_text(json.dumps({"own_factor": 2, "weight_decay": "$@own_factor / 100"}))
+    (tmp_path / "own.json").write_text(json.dumps({"own_factor": 2, "optimizer#weight_decay": "$@own_factor / 100"}))
     parser = command("--own_factor", "3", overlays=[tmp_path / "own.json"])
-    assert parser.get_parsed_content("weight_decay") == 0.03
+    assert parser.get_parsed_content("optimizer#weight_decay") == 0.03
 
 
 @pytest.mark.parametrize(

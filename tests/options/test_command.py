@@ -12,7 +12,7 @@ import pytest
 from tests.bundles.conftest import CONFIGS, ROOT
 
 
-def run(*arguments, config="train.json", cwd=ROOT, **environment):
+def run(*arguments, config="train.yaml", cwd=ROOT, **environment):
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(CONFIGS / config), *arguments]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", **environment}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
@@ -39,10 +39,13 @@ def test_a_value_is_never_evaluated_even_in_place_of_the_checks(key, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_value_is_never_evaluated_away_from_the_code(tmp_path):
+@pytest.mark.parametrize("key", ["dataset_dir", "imports", "run"])
+def test_a_value_is_never_evaluated_away_from_the_code(key, tmp_path):
+    """MONAI must find the code first, so there the value of bundle_root itself cannot be looked at before."""
     (tmp_path / "here").mkdir()
-    line = refused(run("--bundle_root", evil(tmp_path / "marker"), cwd=tmp_path / "here"))
-    assert "--bundle_root $" in line
+    root = str(CONFIGS.parent)
+    line = refused(run("--bundle_root", root, f"--{key}", evil(tmp_path / "marker"), cwd=tmp_path / "here"))
+    assert f"--{key} $" in line
     assert not (tmp_path / "marker").exists()
 
 
