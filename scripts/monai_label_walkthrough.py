@@ -268,7 +268,8 @@ def command(bundle: Path, dataset_dir: Path, output: Path, **options: Any) -> No
     walkthrough = Walkthrough(
         output,
         bundle,
-        {key: options[key] for key in ("first_stage", "image_size", "width", "mapper_width", "seed")},
+        {key: options[key] for key in ("first_stage", "image_size", "width", "seed")}
+        | {"network_def#mapper_width": options["mapper_width"]},
         pool,
         data["test"][: options["test"]],
         requests,

@@ -93,7 +93,7 @@ class SemiGDATrainTask(BundleTrainTask):
 
 def _tracking(options: Mapping[str, Any]) -> dict[str, Any]:
     """MONAI Label's words for tracking as keys of the bundle, which tracks its runs by itself."""
-    keys = {"tracking_run_name": "run_name", "tracking_experiment_name": "mlflow_experiment"}
+    keys = {"tracking_run_name": "run_name", "tracking_experiment_name": "tracker#experiment_name"}
     names = {key: options[word] for word, key in keys.items() if word in options}
     return {**names, **({"mlflow": True} if options.get("tracking") == "mlflow" else {})}
 

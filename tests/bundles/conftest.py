@@ -17,13 +17,13 @@ TINY = {
     "image_size": 32,
     "first_stage": KL,
     "width": 4,
-    "mapper_width": 8,
+    "network_def#mapper_width": 8,
     "num_workers": 0,
     "mlflow": False,
     "alignment_epochs": 2,
     "alignment_labelled_batch": 2,
     "alignment_unlabelled_batch": 2,
-    "alignment_val_interval": 1,
+    "align#validation#interval": 1,
     "segmentation_epochs": 3,
     "device": "cpu",
 }
@@ -43,7 +43,7 @@ def make_workflow(*files, run_id="run", workflow_type="train", **overrides):
     return workflow
 
 
-def train(dataset_dir, runs_dir, run_id="training", files=("train.json",), **overrides):
+def train(dataset_dir, runs_dir, run_id="training", files=("train.yaml",), **overrides):
     """Run a training command in this process; returns the run's folder."""
     settings = {"dataset_dir": str(dataset_dir), "runs_dir": str(runs_dir), **TINY, **overrides}
     workflow = make_workflow(*files, run_id=run_id, **settings)
