@@ -48,7 +48,7 @@ def describe_run(
 
 
 def first_stage_name(first_stage: Any, network: nn.Module) -> str:
-    """The name of a folder or file without what is above it, or a hub id; "none" where the network has no first stage."""
+    """Name of a folder or file without what is above it, or a hub id; "none" where the network has no first stage."""
     if not hasattr(network, "first_stage"):
         return "none"
     name = str(first_stage)

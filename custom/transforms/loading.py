@@ -56,6 +56,7 @@ class LoadImageAndLabeld(MapTransform):
             raise ValueError(f"keys are those of the image and of the label, got {self.keys}")
         self.image_key = self.keys[0]
         self.bgr = bgr
+        self.bit_depth = bit_depth
         self.readers = {key: _PictureReader(read) for key, read in zip(self.keys, readers, strict=False)}
         self.load = LoadImage(image_only=True, dtype=np.float32, ensure_channel_first=True)
 

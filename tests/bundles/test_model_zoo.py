@@ -100,7 +100,7 @@ def command(model, **more):
     """What the commands have in common."""
     return {
         "net_id": "network_def",
-        "config_file": str(CONFIGS / "inference.json"),
+        "config_file": str(CONFIGS / "inference.yaml"),
         "meta_file": str(CONFIGS / "metadata.json"),
         "checkpoint": str(model),
         **more,

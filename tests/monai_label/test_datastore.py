@@ -111,6 +111,6 @@ def test_words_of_monai_label_for_tracking_become_keys_of_the_bundle(task, monke
     monkeypatch.setattr(type(task), "run_single_gpu", lambda self, request, found: overrides.update(found))
     request = {"model": "semigda_polyp", "tracking": ["mlflow"], "tracking_run_name": "first", "val_split": 0}
     task({**request, "tracking_experiment_name": "polyps"}, SimpleNamespace(datalist=list))
-    expected = {"mlflow": True, "run_name": "first", "mlflow_experiment": "polyps"}
+    expected = {"mlflow": True, "run_name": "first", "tracker#experiment_name": "polyps"}
     assert expected.items() <= overrides.items()
     assert not {"tracking", "tracking_uri", "experiment_name", "train#handlers"} & overrides.keys()

@@ -109,7 +109,7 @@ def test_a_mask_has_the_size_of_its_image_and_equals_that_of_the_command_line(ca
 
 
 def predict(place, case):
-    """The mask [H, W] as the bundle's inference.json makes it, taken apart by hand."""
+    """The mask [H, W] as the bundle's inference.yaml makes it, taken apart by hand."""
     import torch
 
     network = load_model(model_of(place))

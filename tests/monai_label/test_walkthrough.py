@@ -23,7 +23,7 @@ from tests.monai_label.clients import BUNDLE, NAME, ODD, SETTINGS, Client, fill
 
 def test_the_stock_app_predicts_and_trains_with_the_unlabelled_images(tmp_path, phantom):
     masks = fill(tmp_path / "studies", phantom)
-    network = {key: value for key, value in SETTINGS.items() if key != "image_size"}
+    network = {key.rpartition("#")[2]: value for key, value in SETTINGS.items() if key != "image_size"}
     shutil.copytree(Path(sys.prefix, "monailabel", "sample-apps", "monaibundle"), tmp_path / "app")
     save_model(SemiGDA(**network), tmp_path / "model.pt", {"image_size": SETTINGS["image_size"]})
     place = export_bundle(BUNDLE, tmp_path / "app" / "model" / NAME, tmp_path / "model.pt", monai_label=True)
