@@ -248,7 +248,7 @@ class PathOrId(Text):
 
 
 class Name(Text):
-    """One of the known names; a mistyped one is told the nearest."""
+    """One of the known names; an error names the nearest one."""
 
     name = "name"
 

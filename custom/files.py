@@ -81,7 +81,7 @@ def is_system_file(path: str | os.PathLike[str]) -> bool:
 
 
 def require_regular_file(path: str | os.PathLike[str]) -> None:
-    """Refuse what cannot be read like a file: opening a FIFO, a socket or a device may wait for ever.
+    """Refuse what cannot be read like a file: opening a FIFO, a socket or a device may wait without end.
 
     Links are followed.
 

@@ -41,7 +41,7 @@ def join_processes(backend: str) -> None:
     show_input_errors_in_one_line()
     if not {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
         raise InputError(
-            "multi_gpu_train.json is for several processes: start with torchrun --standalone --nproc_per_node=2 "
+            "multi_gpu_train.yaml is for several processes: start with torchrun --standalone --nproc_per_node=2 "
             "-m monai.bundle run ..., or leave the file out"
         )
     if "nccl" in backend:
@@ -56,7 +56,7 @@ def join_processes(backend: str) -> None:
 
 
 def leave_processes() -> None:
-    """Part from the other processes, if there are any."""
+    """Leave the other processes, if there are any."""
     if dist.is_initialized():
         dist.destroy_process_group()
         idist.sync()
@@ -70,7 +70,7 @@ def refuse_strangers() -> None:
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and "RANK" in os.environ and not dist.is_initialized():
         raise InputError(
-            "torchrun needs the overlay configs/multi_gpu_train.json after train.json in --config_file; "
+            "torchrun needs the overlay custom/configs/multi_gpu_train.yaml after train.yaml in --config_file; "
             "everything else runs in one process: start it with python"
         )
 
@@ -78,8 +78,8 @@ def refuse_strangers() -> None:
 def on_first_process(call: Callable[..., Result], *arguments: object) -> Result:
     """Call a function on the first process only, and return what it returned on every process.
 
-    The others wait. If the function fails, the first process raises its error and the others end in silence, so that a
-    mistake is told once. Without other processes this is a plain call.
+    The others wait. If the function fails, the first process raises its error and the others end in silence, so that an
+    error is reported once. Without other processes this is a plain call.
 
     Args:
         call: the function; with several processes its result must be picklable.
@@ -103,7 +103,7 @@ def on_first_process(call: Callable[..., Result], *arguments: object) -> Result:
 
 @contextmanager
 def others_needed() -> Iterator[None]:
-    """Around communication: say in one line that another process is gone.
+    """Around communication: report in one line that another process is gone.
 
     Raises:
         InputError: the communication failed.
@@ -112,6 +112,6 @@ def others_needed() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise InputError(
-            f"another of the {idist.get_world_size()} processes stopped; its own message, if any, says why "
+            f"another of the {idist.get_world_size()} processes stopped; see its own message, if any "
             f"({short_reason(error)})"
         ) from error

@@ -6,13 +6,13 @@ python -m scripts.curves RUN [RUN ...] --labelled-batches 2 2 4       over the l
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import click
 
 from custom.command_line import Command, Name, PathTo, Text, Values, WholeNumber, run_command
 from custom.errors import InputError
+from custom.tables import read_csv
 
 __all__ = ["draw_curves", "main", "read_curve"]
 
@@ -26,9 +26,8 @@ def read_curve(run: Path, name: str, stage: str = "segmentation") -> tuple[list[
         InputError: the run has no such figure.
     """
     try:
-        with open(run / "metrics.csv") as file:
-            rows = [row for row in csv.DictReader(file) if row["stage"] == stage and row["name"] == name]
-    except OSError as error:
+        rows = [row for row in read_csv(run / "metrics.csv") if row["stage"] == stage and row["name"] == name]
+    except (OSError, ValueError) as error:
         raise InputError(f"{run / 'metrics.csv'}: cannot be read; give the folder of a run") from error
     if not rows:
         raise InputError(f"{run / 'metrics.csv'}: holds no {stage}/{name}")

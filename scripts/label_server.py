@@ -48,7 +48,7 @@ class LabelServer:
     def __enter__(self) -> LabelServer:
         program = Path(sys.executable).with_name("monailabel")
         if not program.is_file():
-            raise InputError(f"{program} is missing: install MONAI Label for this Python (pip install monailabel)")
+            raise InputError(f"{program} is missing: install MONAI Label there, see requirements-monai-label.txt")
         port = self.url.rsplit(":", 1)[1]
         command = [program, "start_server", "--app", self.app, "--studies", self.studies, "--host", "127.0.0.1"]
         environment = {**os.environ, "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": ""}

@@ -10,7 +10,6 @@ each training the server predicts the test images. Runs in the environment of MO
 
 from __future__ import annotations
 
-import csv
 import json
 import random
 import shutil
@@ -30,6 +29,7 @@ from custom.errors import InputError
 from custom.metrics import bootstrap_interval
 from custom.monai_label.command import add_bundle
 from custom.pixels import read_class_indices
+from custom.tables import append_csv
 from scripts.label_server import LabelServer
 
 if TYPE_CHECKING:
@@ -156,11 +156,7 @@ class Walkthrough:
 
     def _add_row(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
-        with open(self.output / "scores.csv", "a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if len(self.rows) == 1:
-                writer.writeheader()
-            writer.writerow(row)
+        append_csv(self.output / "scores.csv", [row])
 
     def _dice(self, client: MONAILabelClient, item: dict[str, str]) -> float:
         """Dice of the foreground at the image's own size; 1 where truth and answer are both empty."""

@@ -47,7 +47,7 @@ def test_torchrun_without_the_overlay_is_refused(environment):
     environment(**TORCHRUN)
     with pytest.raises(InputError) as error:
         refuse_strangers()
-    assert "multi_gpu_train.json" in in_one_line(error)
+    assert "multi_gpu_train.yaml" in in_one_line(error)
 
 
 @pytest.mark.parametrize("variables", [{}, {**TORCHRUN, "WORLD_SIZE": "1"}, {"WORLD_SIZE": "4"}])

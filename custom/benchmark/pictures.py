@@ -16,7 +16,10 @@ from torch import Tensor
 import custom
 from custom.benchmark.results import Result
 from custom.data import read_facts
-from custom.drawing.pictures import CLASS_COLOURS, TRUTH_COLOUR, captioned_row, draw_contour, sheet, tile
+from custom.drawing.outlines import draw_classes, draw_contour, draw_truth
+from custom.drawing.palette import TRUTH_COLOUR
+from custom.drawing.sheet import captioned_row, sheet
+from custom.drawing.tiles import tile
 from custom.files import short_names
 from custom.labels.codec import LabelCodec
 
@@ -30,7 +33,7 @@ def choose_images(dice_by_image: Sequence[Mapping[str, float]], percentiles: Seq
     """Images that favour no method: those nearest to percentiles of the mean Dice over the methods.
 
     Args:
-        dice_by_image: file -> Dice, one mapping a method; files that one of them lacks are left out.
+        dice_by_image: file -> Dice, one mapping per method; files that one of them lacks are left out.
         percentiles: which images; nearest first, no image twice, ties by name.
     """
     files = sorted(set.intersection(*(set(scores) for scores in dice_by_image)))
@@ -51,7 +54,7 @@ def draw_pictures(
     path: Path,
     title: str = "",
 ) -> None:
-    """Write a PNG with a row an image: the image, its truth, and every method's prediction with its Dice.
+    """Write a PNG with a row per image: the image, its truth, and every method's prediction with its Dice.
 
     Predictions are made as the bundle's `evaluate.json` makes them.
 
@@ -72,9 +75,9 @@ def draw_pictures(
         for file, (image, truth, labels) in predictions.items():
             scene = tile(image, TILE_SIZE)
             if not cells[file]:
-                cells[file] += [(scene, file), (_outlined(scene, truth, num_classes, truth=True), "truth")]
+                cells[file] += [(scene, file), (draw_truth(scene, truth, num_classes), "truth")]
             ground = draw_contour(scene, truth == 1, TRUTH_COLOUR, width=1) if num_classes == 2 else scene
-            drawn = _outlined(ground, labels, num_classes)
+            drawn = draw_classes(ground, labels, num_classes)
             cells[file].append((drawn, f"{method} · {result.dice_by_image[file]:.1%}"))
     rows = [captioned_row(*zip(*cells[file], strict=True)) for file in files]
     shown = ", ".join(str(percentile) for percentile in PERCENTILES[: len(files)])
@@ -116,11 +119,3 @@ def predict(
             soft = inferer(image[None].to(next(network.parameters()).device), network)[0, 0]
         predictions[file] = image, truth, LabelCodec.harden(soft.cpu())
     return predictions
-
-
-def _outlined(scene: Image.Image, labels: Tensor, num_classes: int, truth: bool = False) -> Image.Image:
-    """Classes outlined in their colours; the truth of two classes in a colour of its own."""
-    colours = (TRUTH_COLOUR,) if truth and num_classes == 2 else CLASS_COLOURS
-    for index in range(1, num_classes):
-        scene = draw_contour(scene, labels == index, colours[(index - 1) % len(colours)])
-    return scene

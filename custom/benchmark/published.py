@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from custom.benchmark.table import to_markdown
 from custom.errors import InputError
+from custom.tables import markdown_table
 
 __all__ = ["published_data_sets", "published_section", "read_published"]
 
@@ -73,7 +73,5 @@ def _describe(table: dict[str, Any]) -> str:
 
 def _rows(table: dict[str, Any]) -> str:
     names = list(table["metrics"])
-    lines = [["labelled", "method", *names]]
-    for row in table["rows"]:
-        lines.append([row["labels"], row["method"], *(str(row.get(name, "–")) for name in names)])
-    return to_markdown(lines)
+    lines = [[row["labels"], row["method"], *(row.get(name, "–") for name in names)] for row in table["rows"]]
+    return markdown_table(["labelled", "method", *names], lines)

@@ -19,8 +19,9 @@ from custom.benchmark.published import published_section
 from custom.benchmark.record import Record
 from custom.benchmark.results import Result, read_result
 from custom.benchmark.runs import is_finished, run_folder, status_of
-from custom.benchmark.table import Row, make_rows, markdown_table, row_values, run_values, to_csv, to_markdown
+from custom.benchmark.table import Row, make_rows, method_table, row_values, run_values
 from custom.files import write_whole
+from custom.tables import markdown_table, to_csv
 
 __all__ = ["write_pictures", "write_report"]
 
@@ -51,7 +52,7 @@ def write_report(output: Path, record: Record, settings: Mapping[str, Any], publ
     parts = [
         f"# {plan.bundle.name}: {len(plan.methods)} methods compared",
         _facts(record, settings, results),
-        markdown_table(rows, labelled),
+        method_table(rows, labelled),
         _explanation(),
         _sets(rows),
         _failures(problems),
@@ -144,7 +145,7 @@ def _sets(rows: Sequence[Row]) -> str:
         if row.results:
             means = [row.mean(name) for name in names]
             lines.append([row.labels, row.method, *("–" if m is None else f"{100 * m:.2f}" for m in means)])
-    return "## Dice % of each test set\n\n" + to_markdown(lines)
+    return "## Dice % of each test set\n\n" + markdown_table(lines[0], lines[1:])
 
 
 def _failures(problems: Mapping[Run, str]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from custom.errors import InputError
+from custom.tables import read_csv
 
 __all__ = ["METRICS", "Result", "read_result"]
 
@@ -58,10 +58,9 @@ def _read(folder: Path) -> Result:
     scores = {name: values["mean"] for name, values in statistics.items() if name.startswith(METRICS)}
     for name, part in summary.get("sets", {}).items():
         scores[f"dice_set_{name}"] = part["branches"][branch]["dice"]["mean"]
-    with (folder / "evaluation" / "per_image.csv").open(encoding="utf-8", newline="") as file:
-        dice_by_image = {row["file"]: float(row[f"{branch}.dice"]) for row in csv.DictReader(file)}
-    with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
-        figures = [(row["name"], float(row["value"])) for row in csv.DictReader(file)]
+    images = read_csv(folder / "evaluation" / "per_image.csv")
+    dice_by_image = {row["file"]: float(row[f"{branch}.dice"]) for row in images}
+    figures = [(row["name"], float(row["value"])) for row in read_csv(folder / "metrics.csv")]
     memory = [value for name, value in figures if name == "peak_memory_mib"]
     return Result(
         folder=folder,

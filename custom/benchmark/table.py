@@ -1,10 +1,8 @@
-"""Rows of the comparison: one a method and label count, over its seeds."""
+"""Rows of the comparison: one per method and label count, over its seeds."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
@@ -14,8 +12,9 @@ from custom.benchmark.plan import Plan, Run
 from custom.benchmark.results import METRICS, Result
 from custom.benchmark.runs import format_seconds
 from custom.metrics import paired_bootstrap_interval
+from custom.tables import markdown_table
 
-__all__ = ["Difference", "Row", "compare", "make_rows", "markdown_table", "row_values", "run_values", "to_csv"]
+__all__ = ["Difference", "Row", "compare", "make_rows", "method_table", "row_values", "run_values"]
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def compare(row: Row, group: Sequence[Row]) -> Difference | None:
     return Difference(peer.method, mean(own) - mean(other), low, high)
 
 
-def markdown_table(rows: Sequence[Row], labelled_images: Mapping[str, int]) -> str:
+def method_table(rows: Sequence[Row], labelled_images: Mapping[str, int]) -> str:
     """The rows as a Markdown table; Dice and IoU in per cent.
 
     Args:
@@ -139,7 +138,7 @@ def markdown_table(rows: Sequence[Row], labelled_images: Mapping[str, int]) -> s
     """
     head = ["labelled", "method", "runs", "Dice %", "IoU %", "HD95 px", "Dice against the best peer", "parameters M"]
     head += ["GMACs", "training", "peak memory"]
-    lines = [head]
+    lines = []
     for row in rows:
         planned = len(row.results) + len(row.problems)
         scales = (100, 100, 1)
@@ -158,14 +157,7 @@ def markdown_table(rows: Sequence[Row], labelled_images: Mapping[str, int]) -> s
                 "–" if row.peak_memory_mib is None else f"{row.peak_memory_mib / 1024:.2f} GiB",
             ]
         )
-    return to_markdown(lines)
-
-
-def to_markdown(lines: Sequence[Sequence[str]]) -> str:
-    """Lines of cells as a Markdown table, the first being its head."""
-    texts = ["|".join(["", *(f" {_cell(cell)} " for cell in line), ""]) for line in lines]
-    texts.insert(1, "|" + " --- |" * len(lines[0]))
-    return "\n".join(texts)
+    return markdown_table(head, lines)
 
 
 def row_values(row: Row, labelled_images: int) -> dict[str, Any]:
@@ -212,18 +204,6 @@ def run_values(run: Run, status: str, result: Result | None) -> dict[str, Any]:
     return values
 
 
-def to_csv(lines: Iterable[Mapping[str, Any]]) -> bytes:
-    """Lines as CSV; a column that some lack is empty there."""
-    lines = list(lines)
-    columns = list(dict.fromkeys(name for line in lines for name in line))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    for line in lines:
-        writer.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in line.items()})
-    return text.getvalue().encode()
-
-
 def _spread(row: Row, metric: str, scale: float) -> str:
     centre, deviation = row.mean(metric), row.deviation(metric)
     if centre is None:
@@ -245,7 +225,3 @@ def _cost(cost: Cost | None) -> tuple[str, str]:
     if cost.trained != cost.parameters:
         parameters += f" ({cost.trained / 1e6:.2f} trained)"
     return parameters, f"{cost.macs / 1e9:.2f}"
-
-
-def _cell(text: str) -> str:
-    return str(text).replace("|", "\\|").replace("\n", " ")

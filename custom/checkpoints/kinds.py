@@ -1,4 +1,4 @@
-"""What a file is that was given for a checkpoint, told from its first bytes: nothing is unpickled."""
+"""What a file given as a checkpoint is, from its first bytes: nothing is unpickled."""
 
 from __future__ import annotations
 

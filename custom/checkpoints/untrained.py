@@ -12,7 +12,7 @@ UNTRAINED = "UNTRAINED.txt"
 
 
 def is_trained(model: str | os.PathLike) -> bool:
-    """Whether a bundle's model file holds a trained network: it is there, and no note beside it says otherwise."""
+    """Whether a bundle's model file is there and holds a trained network: no note beside it marks it as untrained."""
     return Path(model).is_file() and not Path(model).with_name(UNTRAINED).exists()
 
 

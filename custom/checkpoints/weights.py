@@ -15,7 +15,7 @@ from custom.errors import InputError
 __all__ = ["check_architecture", "check_finite", "check_tensors", "digest"]
 
 LARGEST_NUMBER = 65_536  # widths and sizes in an architecture; the widest known first stage has 512
-LARGEST_COUNT = 64  # entries of a list, residual blocks a level
+LARGEST_COUNT = 64  # entries of a list, residual blocks per level
 MOST_CLASSES = 256
 DEEPEST = 4
 COUNTS = ("layers_per_block", "num_encoder_blocks", "num_decoder_blocks", "encoder_layers_per_block")

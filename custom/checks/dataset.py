@@ -19,7 +19,7 @@ from custom.labels import IGNORED_LABEL
 from custom.pixels.images import MOST_BIT_DEPTH, read_image
 from custom.pixels.masks import class_indices, read_mask
 from custom.pixels.naming import naming
-from custom.pixels.palettes import Colour, disagreement
+from custom.pixels.palettes import Colour, palette_conflict
 from custom.wording import first_message
 
 __all__ = ["check_dataset", "check_images"]
@@ -58,7 +58,7 @@ def check_dataset(
         bar = tqdm(found, "checking data", len(items), unit="item", disable=None if show_progress else True)
         problems, masks = [*shared_images(splits)], [*bar]
     palettes = [(item["label"], seen.colours) for (_, item), seen in zip(items, masks, strict=True) if seen.colours]
-    problems += filter(None, [disagreement(palettes)])
+    problems += filter(None, [palette_conflict(palettes)])
     problems += [seen.problem for seen in masks if seen.problem]
     _raise_first(problems or [*shared_masks(splits), *copies(splits)])
     for split in splits:

@@ -38,6 +38,8 @@ def load_datalist(
          "test": [{"image": ..., "label": ..., "set": "CVC-300"}, ...],     optional, labels and sets optional
          "labelled_subsets": {"5%": ["images/1.png", ...], "10%": [...]}}      optional, each within the next larger
 
+    Facts about the data set, such as "num_classes", stand beside these lists: see `read_facts`.
+
     Nothing in it is evaluated: a name may begin with "$" or "@". Paths may be written as Windows does, and accents may
     be composed otherwise than in the names on the disk. MONAI's own reader is not used because it neither checks the
     entries nor keeps paths inside `dataset_dir`.

@@ -1,4 +1,4 @@
-"""Ignite handlers: metrics, checkpoints, tracking, progress, pictures and reports."""
+"""Ignite handlers: validation metrics, checkpoints, tracking, progress, pictures, tables and reports."""
 
 from __future__ import annotations
 

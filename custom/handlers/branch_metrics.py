@@ -19,7 +19,7 @@ __all__ = ["branch_metrics", "hard_one_hot"]
 def hard_one_hot(branch: int, num_classes: int) -> Callable[[list[dict]], tuple[list[Tensor], list[Tensor]]]:
     """An Ignite output transform: soft labels of one branch and the truth as one-hot [K, W, H] lists.
 
-    Both have background where the truth is `IGNORED_LABEL`, so these pixels count neither as hit nor as error.
+    Both have background where the truth is `IGNORED_LABEL`, so these pixels have no influence on a metric.
 
     Args:
         branch: channel of "pred", [branches, W, H] soft labels in [0, K - 1].
@@ -49,7 +49,7 @@ def branch_metrics(
     Args:
         branches: names of the channels of "pred", the model's own prediction first.
         num_classes: K, with the background.
-        hausdorff: whether to compute HD95, the slow one.
+        hausdorff: whether to compute HD95, which takes longer than the others.
     """
     metrics: dict[str, IgniteMetricHandler] = {}
     for index, branch in enumerate(branches):

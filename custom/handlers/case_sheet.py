@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from custom.drawing.pictures import case_panel, sheet, tile
+from custom.drawing.panels import case_panel
+from custom.drawing.sheet import sheet
+from custom.drawing.tiles import tile
 
 __all__ = ["Case", "draw_cases", "select_cases"]
 

@@ -1,4 +1,4 @@
-"""One network trained by several processes."""
+"""The same network in all processes of a training: weights and gradients are averaged."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ __all__ = ["GradientAveraging"]
 class GradientAveraging:
     """Ignite handler that keeps the network of a trainer the same in all processes.
 
-    When the trainer starts, the first process sends everybody its weights, whether new or resumed. In every step, once
-    all of the step's backward passes are done, each gradient becomes its mean over the processes. So a step minimises
-    the mean of their losses, and the global batch is that of all processes together.
+    When the trainer starts, the first process sends its weights, new or resumed, to the others. In every step, after
+    all backward passes of the step, each gradient becomes its mean over the processes. A step therefore minimises the
+    mean of their losses, and the global batch consists of the batches of all processes.
 
-    PyTorch's `DistributedDataParallel` does the same for a network that is called once a step, by its `forward`. Ours
-    is called by several methods, with two backward passes a step.
+    PyTorch's `DistributedDataParallel` does the same for a network that is called once per step, by its `forward`. Ours
+    is called by several methods, with two backward passes per step.
 
-    Batch normalisation uses the statistics of each process' own batch, as it does in `DistributedDataParallel`. Its
-    running mean and variance are averaged too, so that they count the images of all processes.
+    Batch normalisation uses the statistics of each process' own batch, as in `DistributedDataParallel`. Its running
+    mean and variance are averaged too, so that they cover the images of all processes.
 
     A parameter without gradient in some processes counts as zero there. One without gradient in all processes keeps
-    none: an optimiser passes over it, while it would apply momentum and weight decay to a zero.
+    none: an optimiser skips it, while it would apply momentum and weight decay to a zero.
 
-    With a single process nothing happens.
+    It can be attached to every trainer: with a single process it registers nothing. Under several processes attach it
+    after `join_processes`.
     """
 
     def attach(self, engine: Engine) -> None:

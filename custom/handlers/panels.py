@@ -1,4 +1,4 @@
-"""Pictures of the same validation images over a training."""
+"""Pictures of the same validation images in the course of a training."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from PIL import Image
 
-from custom.drawing.pictures import case_panel, sheet
+from custom.drawing.panels import case_panel
+from custom.drawing.sheet import sheet
 from custom.tracking import ExperimentTracker
 
 __all__ = ["PanelSaver"]
 
 
 class PanelSaver:
-    """Ignite handler that draws the first few validation images with their predictions as training goes on.
+    """Ignite handler that draws the same few validation images with their predictions during a training.
 
-    It writes `<output_dir>/panels/epoch_0010.png`, one row an image: image, truth, branches, mean and the branches'
-    disagreement. A picture is made by the first validation at or after each multiple of `every` epochs, and by one
+    It writes `<output_dir>/panels/epoch_0010.png`, one row per image: image, truth, branches, mean, and where the
+    branches differ. The first validation at or after each multiple of `every` epochs makes a picture, and so does one
     after the last epoch. Under several processes the first one draws the images of its own share.
 
     Args:
@@ -29,9 +30,9 @@ class PanelSaver:
         indices: positions of the images in the validation loader, which must not shuffle.
         every: epochs between two pictures.
         tracker: sends the pictures to MLflow as well.
-        names: one name a channel of the predictions; further channels are not drawn.
+        names: one name per channel of the predictions; further channels are not drawn.
         num_classes: K, with the background.
-        stage: subfolder of `panels`, for runs where two stages draw.
+        stage: subfolder of `panels`, for runs in which two stages draw.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class PanelSaver:
         evaluator.add_event_handler(Events.COMPLETED, self._save, trainer)
 
     def _remember_epoch(self, trainer: Engine) -> None:
-        """A resumed training has drawn the pictures up to its epoch already."""
+        """A resumed training has already drawn the pictures up to its epoch."""
         self._previous_epoch = trainer.state.epoch
 
     def _start(self, _: Engine, trainer: Engine) -> None:

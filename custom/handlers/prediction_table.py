@@ -1,22 +1,26 @@
-"""One CSV row for each predicted image."""
+"""A CSV file with one row per predicted image."""
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
 
+from custom.files import write_whole
+from custom.tables import append_csv, to_csv
+
 __all__ = ["PredictionTable"]
 
 
 class PredictionTable:
-    """Writes file, size [pixels], foreground share, mean disagreement and mean uncertainty of every prediction.
+    """Ignite handler that writes file, size [pixels], foreground share, disagreement and uncertainty per prediction.
 
-    Uncertainty is 1 - |2 p - 1| of the foreground probability p (of the soft label over K - 1 with more classes):
-    0 where the model is sure, 1 where it is undecided. A row is in the file as soon as its prediction is made.
+    Disagreement is the mean over the pixels of the largest difference between two branches, see `SplitBranchesd`.
+    Uncertainty is the mean of 1 - |2 p - 1| of the foreground probability p (with more than two classes, of the soft
+    label divided by K - 1): 0 where the model is sure, 1 where it is undecided. A row is in the file as soon as its
+    prediction is made.
 
     Args:
         path: the CSV file; its folder is made.
@@ -34,13 +38,11 @@ class PredictionTable:
 
     def _begin(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "w", newline="") as file:
-            csv.DictWriter(file, self.COLUMNS).writeheader()
+        write_whole(self.path, to_csv([], self.COLUMNS))
 
     def _add(self, engine: Engine) -> None:
         rows = [self._row(*pair) for pair in zip(engine.state.batch, engine.state.output, strict=True)]
-        with open(self.path, "a", newline="") as file:
-            csv.DictWriter(file, self.COLUMNS).writerows(rows)
+        append_csv(self.path, rows, self.COLUMNS)
 
     @staticmethod
     def _row(source: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:

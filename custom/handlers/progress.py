@@ -1,4 +1,4 @@
-"""Progress of a training stage: a bar on a terminal, a line now and then in a log."""
+"""Progress of a training stage: a bar on a terminal, or a line at regular intervals in a log."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ def attach_progress(
 ) -> None:
     """Show on stderr how far a stage is, its loss, its best validation, its speed and the time left to its end.
 
-    On a terminal this is one bar over all iterations of the stage; Ignite's `ProgressBar` has one an epoch. Elsewhere
-    (a batch job, a file) it is a log line of level INFO. A resumed stage starts at the iteration it resumes at. Speed
-    and time left are averages since then and so include the validations. Under several processes the first one shows.
+    On a terminal this is one bar over all iterations of the stage; Ignite's `ProgressBar` starts a new one with each
+    epoch. Elsewhere (a batch job, a file) it is a log line of level INFO. A resumed stage starts at the iteration at
+    which it resumes. Speed and time left are averages since then and so include the validations. Under several
+    processes only the first one shows its progress.
 
     Args:
         trainer: engine with `max_epochs` and a known `epoch_length`, whose output is a dictionary with "loss".
         stage: name to show.
         log_interval: seconds between two log lines; the last iteration always has one.
-        evaluator: validates during the stage and knows the best value of its key metric and the epoch of it.
+        evaluator: validates during the stage; its state holds the best value of its key metric and the epoch of it.
     """
     if idist.get_rank() > 0:
         return
     display = _Bar(stage, evaluator) if sys.stderr.isatty() else _LogLines(stage, evaluator, log_interval)
-    # Not STARTED: a checkpoint may be loaded there, and only after it the iteration is the one to start from.
+    # Not STARTED: a checkpoint may be loaded there, and only afterwards is the iteration the first one of this run.
     trainer.add_event_handler(Events.EPOCH_STARTED, display.start)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, display.update)
     trainer.add_event_handler(Events.COMPLETED, display.close)

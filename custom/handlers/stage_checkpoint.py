@@ -12,9 +12,9 @@ from monai.engines import Evaluator, Trainer
 from torch import nn
 
 from custom.checkpoints import load_checkpoint, save_atomically
-from custom.checkpoints.kinds import describe_content
 from custom.checkpoints.weights import check_finite, check_tensors
-from custom.errors import InputError
+from custom.errors import InputError, short_reason
+from custom.handlers.stage_state import check_stage_state
 from custom.processes import on_first_process
 
 __all__ = ["StageCheckpoint"]
@@ -29,6 +29,10 @@ class StageCheckpoint:
 
     Under several processes the first one saves and all of them restore from its files. Random numbers of the network
     and of the mixing differ from process to process.
+
+    Ignite's `Checkpoint` does not carry this: to keep one file name it removes the old file before it writes the new
+    one, so that a full disk leaves none, and it restores the lengths in the file over those of the configuration.
+    `DiskSaver(atomic=True)` alone does not wait until the file is on the disk, and saves weights that are not finite.
 
     Args:
         directory: folder of the files `<stage>_checkpoint.pt` and `<stage>_best.pt`.
@@ -84,39 +88,11 @@ class StageCheckpoint:
         if not self.checkpoint_path.is_file():
             return False
         checkpoint = load_checkpoint(self.checkpoint_path)
-        if not _is_state_of_a_stage(checkpoint):
-            raise InputError(f"cannot resume {self.checkpoint_path}: it {describe_content(checkpoint)}")
-        if None not in (self.data, checkpoint.get("data")) and self.data != checkpoint["data"]:
-            raise InputError(
-                f"cannot resume {self.checkpoint_path}: images or labels have changed since it was saved; "
-                "bring them back, or start another run_name"
-            )
-        state, saved = self.trainer.state, checkpoint["trainer"]
-        if self.may_grow and saved["max_epochs"] < state.max_epochs:
-            saved["max_epochs"] = state.max_epochs
-        for key, name in (("max_epochs", "number of epochs"), ("epoch_length", "number of iterations an epoch")):
-            if saved[key] != getattr(state, key):
-                raise InputError(
-                    f"cannot resume {self.checkpoint_path}: its {name} is {saved[key]}, the configuration gives "
-                    f"{getattr(state, key)}; resume with the same settings and data, or start another run_name"
-                )
-        schedules = {name: _length(item) for name, item in self.objects.items()}
         try:
-            check_tensors(checkpoint["network"])
+            check_stage_state(checkpoint, self.trainer.state, self.may_grow, self.data)
+            self._load(checkpoint)
         except InputError as error:
-            raise InputError(f"cannot resume {self.checkpoint_path}: {error}; start another run_name") from error
-        try:
-            _load_network(self.trainer.network, checkpoint["network"])
-            for name, item in self.objects.items():
-                item.load_state_dict(checkpoint["objects"][name] | schedules[name])
-        except (RuntimeError, KeyError, ValueError, TypeError) as error:
-            raise InputError(
-                f"cannot resume {self.checkpoint_path}: made with another architecture or optimiser "
-                f"({' '.join(str(error).split())[:160]}); resume with the same settings, or start another run_name"
-            ) from error
-        self.trainer.load_state_dict(saved)
-        if self.evaluator is not None:
-            self.evaluator.state.best_metric, self.evaluator.state.best_metric_epoch = checkpoint["best"]
+            raise InputError(f"cannot resume {self.checkpoint_path}: {error}") from error
         return True
 
     def load_best(self) -> None:
@@ -130,9 +106,8 @@ class StageCheckpoint:
             check_tensors(content["model"])
             _load_network(self.trainer.network, content["model"])
         except (InputError, RuntimeError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split())[:160]
             raise InputError(
-                f"{self.best_path} holds no weights for this network ({reason}); start another run_name"
+                f"{self.best_path} holds no weights for this network ({short_reason(error)}); start another run_name"
             ) from error
 
     def _seed_epoch(self) -> None:
@@ -141,54 +116,56 @@ class StageCheckpoint:
         if hasattr(self.trainer.data_loader, "set_epoch"):
             self.trainer.data_loader.set_epoch(epoch)
 
+    def _load(self, checkpoint: dict[str, Any]) -> None:
+        lengths = {name: _length(item) for name, item in self.objects.items()}
+        try:
+            _load_network(self.trainer.network, checkpoint["network"])
+            for name, item in self.objects.items():
+                item.load_state_dict(checkpoint["objects"][name] | lengths[name])
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise InputError(
+                f"made with another architecture or optimiser ({short_reason(error)}); resume with the same settings, "
+                "or start another run_name"
+            ) from error
+        self.trainer.load_state_dict(checkpoint["trainer"] | {"max_epochs": self.trainer.state.max_epochs})
+        if self.evaluator is not None:
+            self.evaluator.state.best_metric, self.evaluator.state.best_metric_epoch = checkpoint["best"]
+
     def _save(self) -> None:
         on_first_process(self._write)
 
     def _write(self) -> None:
-        state = self.trainer.state
-        network = _network_state(self.trainer.network)
-        try:
-            check_finite(network)
-        except InputError as error:
-            raise InputError(
-                f"{self.stage}, epoch {state.epoch}: {error}: lower the learning rate, or look for broken images in "
-                "the data; the last good checkpoint is kept"
-            ) from error
+        network, epoch = self._finite_weights(), self.trainer.state.epoch
         best = (-1.0, -1) if self.evaluator is None else self._best()
-        if self.evaluator is None or best[1] == state.epoch or (self.finished and best[1] == -1):
+        if self.evaluator is None or best[1] == epoch or (self.finished and best[1] == -1):
             architecture = getattr(self.trainer.network, "architecture", {})
             save_atomically({"model": network, "architecture": architecture}, self.best_path)
-        if state.epoch % self.interval == 0 or self.finished:
+        if epoch % self.interval == 0 or self.finished:
             content = {
                 "network": network,
                 "objects": {name: item.state_dict() for name, item in self.objects.items()},
                 "trainer": {
-                    "epoch": state.epoch,
-                    "max_epochs": state.max_epochs,
-                    "epoch_length": state.epoch_length,
+                    name: getattr(self.trainer.state, name) for name in ("epoch", "max_epochs", "epoch_length")
                 },
                 "best": best,
                 "data": self.data,
             }
             save_atomically(content, self.checkpoint_path)
 
+    def _finite_weights(self) -> dict[str, Any]:
+        """State of the network, which replaces no good file if it holds nan or infinity."""
+        network = _network_state(self.trainer.network)
+        try:
+            check_finite(network)
+        except InputError as error:
+            raise InputError(
+                f"{self.stage}, epoch {self.trainer.state.epoch}: {error}: lower the learning rate, or look for broken "
+                "images in the data; the last good checkpoint is kept"
+            ) from error
+        return network
+
     def _best(self) -> tuple[float, int]:
         return float(self.evaluator.state.best_metric), int(self.evaluator.state.best_metric_epoch)
-
-
-def _is_state_of_a_stage(content: Any) -> bool:
-    if not isinstance(content, dict) or not {"network", "objects", "trainer", "best"} <= content.keys():
-        return False
-    trainer, best = content["trainer"], content["best"]
-    numbers = (
-        [trainer.get(name) for name in ("epoch", "max_epochs", "epoch_length")] if isinstance(trainer, dict) else [None]
-    )
-    return (
-        all(isinstance(number, int) and number >= 0 for number in numbers)
-        and isinstance(content["objects"], dict)
-        and isinstance(best, (tuple, list))
-        and len(best) == 2
-    )
 
 
 def _length(item: Any) -> dict[str, int]:
@@ -197,7 +174,7 @@ def _length(item: Any) -> dict[str, int]:
 
 
 def _network_state(network: nn.Module) -> dict[str, Any]:
-    """Without what is frozen, where the network tells the two apart."""
+    """Without what is frozen, where the network names its trainable part."""
     return network.trainable_state_dict() if hasattr(network, "trainable_state_dict") else network.state_dict()
 
 

@@ -1,4 +1,4 @@
-"""The figures of a stage of a training, for its tracker."""
+"""Figures of a training stage: losses, learning rates, speed, memory and validation metrics, sent to a tracker."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TrackingHandler:
       far, on the GPU if the trainer runs there;
     * every validation: `validation/<metric>`.
 
-    Closing a window with the epoch makes the figures of a resumed run those of an uninterrupted one.
+    A window ends with its epoch, so that a resumed run has the same figures as an uninterrupted one.
 
     Args:
         tracker: where to write.
@@ -100,7 +100,7 @@ class TrackingHandler:
 
     def _fail(self, _: Engine, error: BaseException) -> None:
         self.tracker.fail(error)
-        raise error  # Ignite swallows an exception once a handler listens to it
+        raise error  # Ignite drops an exception for which there is a handler
 
 
 def _learning_rates(trainer: Engine) -> dict[str, float]:

@@ -13,7 +13,7 @@ __all__ = ["LabelCodec"]
 
 
 class LabelCodec:
-    """Class indices 0..K-1 as equally spaced grey levels, and the way back as one soft ordinal value a pixel.
+    """Class indices 0..K-1 as equally spaced grey levels, and the way back as one soft ordinal value per pixel.
 
     Forward: G' = 2 G / (K - 1) - 1, repeated to three channels. The paper's Eq. 11 divides by K, which leaves the top
     of the range unused; the released training code omits the map to [-1, 1]. Reverse (release): mean over RGB,

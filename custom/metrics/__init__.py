@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "bootstrap": ["bootstrap_interval", "paired_bootstrap_interval"],
-        "branch_disagreement": ["branch_disagreement"],
+        "disputed_share": ["disputed_share"],
         "hausdorff": ["HausdorffDistance95Metric", "compute_hausdorff_distance_95"],
         "image_scores": ["score_image"],
         "release": ["release_scores"],

@@ -38,7 +38,7 @@ def score_image(
         For each branch `BRANCH.dice`, `.iou` and `.hd95` (mean over foreground classes; with K > 2 also of each class,
         `.dice_class_1` and so on), `.foreground` (share of the image) and `.one_side_empty` (1 if truth or prediction
         alone lacks a class). Dice and IoU are 1 when both sides are empty. `truth.foreground`. With three or more
-        branches `disagreement`, the share of pixels in which the second and the third differ. For K = 2 the released
+        branches `differing_share`, the share of pixels in which the second and the third differ. For K = 2 the released
         script's `release.dice`, `.iou` and `.row_hausdorff` of the first branch, see `custom.metrics.release`.
 
     Raises:
@@ -62,7 +62,7 @@ def score_image(
         scores[f"{branch}.one_side_empty"] = int(one_side_empty[index])
     scores["truth.foreground"] = _share(truth[known] > 0)
     if len(branches) >= 3:
-        scores["disagreement"] = _share(labels[1][known] != labels[2][known])
+        scores["differing_share"] = _share(labels[1][known] != labels[2][known])
     if num_classes == 2:
         release = release_scores(labels[0].T, truth.T)  # from [W, H] to rows of the picture
         scores |= {f"release.{name}": value for name, value in release.items()}

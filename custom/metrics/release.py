@@ -30,7 +30,7 @@ def row_hausdorff(prediction: np.ndarray, truth: np.ndarray) -> float:
     Returns:
         A value in [0, 0.95 * sqrt(W)], without a unit.
     """
-    # float32 counts exactly up to 2**24 pixels a row, and unlike integers it multiplies fast.
+    # float32 counts exactly up to 2**24 pixels per row, and unlike integers it multiplies fast.
     p, t = prediction.astype(np.float32), truth.astype(np.float32)
     differing = t @ (1 - p).T + (1 - t) @ p.T  # [row of truth, row of prediction]
     furthest = max(differing.min(axis=0).max(), differing.min(axis=1).max())

@@ -24,7 +24,7 @@ def summarise_scores(rows: Sequence[Mapping[str, Any]], branches: Sequence[str],
         num_classes: K, with the background.
 
     Returns:
-        "branches" and "truth"; where the rows have them "sets", "disagreement" and, with K = 2, "release". A group
+        "branches" and "truth"; where the rows have them "sets", "differing_share" and, with K = 2, "release". A group
         holds the statistics of each of its metrics, and the number of "images_with_one_side_empty". A statistic that
         no image has is None.
     """
@@ -35,8 +35,8 @@ def summarise_scores(rows: Sequence[Mapping[str, Any]], branches: Sequence[str],
         summary["sets"] = {
             name: {"images": len(part), "branches": _summarise_branches(part, branches)} for name, part in sets.items()
         }
-    if "disagreement" in rows[0]:
-        summary["disagreement"] = _describe([row["disagreement"] for row in rows])
+    if "differing_share" in rows[0]:
+        summary["differing_share"] = _describe([row["differing_share"] for row in rows])
     if num_classes == 2:
         summary["release"] = _summarise_group(rows, "release")
     return summary

@@ -10,24 +10,24 @@ __all__ = ["rank"]
 
 
 def rank(
-    disagreement: NDArray[np.float64], features: NDArray[np.float64], seen: NDArray[np.float64]
+    disputed: NDArray[np.float64], features: NDArray[np.float64], seen: NDArray[np.float64]
 ) -> list[tuple[int, float]]:
-    """Rank images greedily by disagreement times novelty.
+    """Rank images greedily by their disputed share times novelty.
 
     Novelty is the distance to the nearest image that was labelled, asked for or ranked before, over the median
     distance between a candidate and its nearest fellow, and at most 1. So a twin of such an image comes late, and
-    images that are merely alike as usual go by their disagreement. Distances are Euclidean, with every feature divided
-    by its standard deviation.
+    images that are merely alike as usual go by their disputed share. Distances are Euclidean, with every feature
+    divided by its standard deviation.
 
     Args:
-        disagreement: of each candidate, [N], 0 or more.
+        disputed: `custom.metrics.disputed_share` of each candidate, [N], 0 or more.
         features: of each candidate, [N, F].
         seen: features of the images labelled or asked for already, [M, F]; M may be 0.
 
     Returns:
         (index of the candidate, its weight) from the first to be asked to the last.
     """
-    count = len(disagreement)
+    count = len(disputed)
     everything = np.concatenate([features, seen.reshape(-1, features.shape[1])])
     scale = everything.std(axis=0)
     everything = everything / np.where(scale > 0, scale, 1)
@@ -40,8 +40,8 @@ def rank(
     order = []
     left = np.ones(count, bool)
     for _ in range(count):
-        weights = np.where(left, disagreement * np.minimum(nearest / unit, 1), -1)
-        best = int(np.lexsort((disagreement * left, weights))[-1])  # among equal weights the more disputed one
+        weights = np.where(left, disputed * np.minimum(nearest / unit, 1), -1)
+        best = int(np.lexsort((disputed * left, weights))[-1])  # among equal weights the more disputed one
         order.append((best, float(weights[best])))
         left[best] = False
         nearest = np.minimum(nearest, distances[:, best])

@@ -10,7 +10,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from custom.checkpoints.untrained import is_trained
-from custom.metrics import branch_disagreement
+from custom.metrics import disputed_share
 
 __all__ = ["DescribeResultd"]
 
@@ -20,8 +20,9 @@ _LOSSY = (".jpg", ".jpeg")
 class DescribeResultd(MapTransform):
     """Adds the description that the JSON part of an answer holds, and keeps the mask from being stored as JPEG.
 
-    "result" gets "trained", "foreground_share" and "disagreement" (see `branch_disagreement`). An untrained model
-    marks nothing. The mask of a JPEG image becomes a PNG file, unless the request names a format.
+    "result" gets "trained", "foreground_share" and "disagreement", which is `custom.metrics.disputed_share`: the
+    strategy of that name ranks images by it. An untrained model marks nothing. The mask of a JPEG image becomes a PNG
+    file, unless the request names a format.
 
     Args:
         keys: key of the mask, class indices.
@@ -43,7 +44,7 @@ class DescribeResultd(MapTransform):
                 **(item.get("result") or {}),
                 "trained": trained,
                 "foreground_share": round((item[key] > 0).float().mean().item(), 6),
-                "disagreement": round(branch_disagreement(item["disagreement"], item["probability"]), 6),
+                "disagreement": round(disputed_share(item["disagreement"], item["probability"]), 6),
             }
         if str(item.get("image_path", "")).lower().endswith(_LOSSY) and not item.get("result_extension"):
             item["result_extension"] = ".png"

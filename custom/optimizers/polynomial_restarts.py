@@ -13,7 +13,10 @@ __all__ = ["PolynomialRestarts"]
 
 
 class PolynomialRestarts(LambdaLR):
-    """lr(t) = base * (1 - (t mod W) / W)^power, stepped every iteration (release: methods A7 and A8).
+    """lr(t) = base * (1 - (t mod W) / W)^power, stepped every iteration.
+
+    t is the iteration and W the length of a cycle. Both stages of the released SemiGDA code follow it; the paper does
+    not state a schedule.
 
     Args:
         optimizer: the optimiser whose learning rates follow.

@@ -38,13 +38,11 @@ def check_parts(config: Mapping[str, Any], locator: ComponentLocator) -> None:
         InputError: an unknown class, or an unknown argument; the message names the nearest one.
     """
     for key, part in _parts(config):
-        takes = _arguments(_class_of(key, part, locator))
-        if takes is None:
-            continue
-        for name in part:
+        called = _class_of(config, key, part, locator)
+        takes = _arguments(called)
+        for name in part if takes is not None else ():
             if not name.startswith("_") and name not in takes:
-                target = part["_target_"].rpartition(".")[2]
-                raise InputError(f"{key}#{name}: {target} takes no such value{did_you_mean(name, takes)}")
+                raise InputError(f"{key}#{name}: {called.__name__} takes no such value{did_you_mean(name, takes)}")
 
 
 def default_kind(config: Mapping[str, Any], key: str, locator: ComponentLocator) -> Any:
@@ -52,14 +50,14 @@ def default_kind(config: Mapping[str, Any], key: str, locator: ComponentLocator)
 
     Args:
         config: the configuration.
-        key: such as "train#trainer#mixing_start".
+        key: such as "train#method#mixing_start".
         locator: finds MONAI's classes by their bare names.
     """
     parent, _, name = key.replace("::", "#").rpartition("#")
     part = value_at(config, parent) if parent else None
     if not isinstance(part, Mapping) or not isinstance(part.get("_target_"), str) or name.startswith("_"):
         return None
-    default = (_arguments(_class_of(parent, part, locator)) or {}).get(name)
+    default = (_arguments(_class_of(config, parent, part, locator)) or {}).get(name)
     return _kind_of(default)
 
 
@@ -83,8 +81,15 @@ def _parts(value: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]
         yield from _parts(inner, f"{key}#{name}" if key else str(name))
 
 
-def _class_of(key: str, part: Mapping[str, Any], locator: ComponentLocator) -> Callable[..., Any]:
+def _class_of(
+    config: Mapping[str, Any], key: str, part: Mapping[str, Any], locator: ComponentLocator
+) -> Callable[..., Any]:
     target = part["_target_"]
+    if target.startswith("@"):  # another part, with `_mode_: callable`
+        other = value_at(config, target[1:])
+        if not isinstance(other, Mapping) or not isinstance(other.get("_target_"), str):
+            raise InputError(f"{key}#_target_ {shown(target)}: there is no such part; correct the name")
+        key, target = target[1:], other["_target_"]
     path = target if "." in target else locator.get_component_module_name(target)
     path = path[0] if isinstance(path, list) else path
     found = locate(path if path is None or "." in target else f"{path}.{target}") if path else None

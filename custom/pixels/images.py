@@ -71,7 +71,7 @@ def bits_used(path: str | PathLike[str]) -> int | None:
 
 
 def largest_value(page: Page) -> int | None:
-    """The largest value of an image with more than 8 bits a channel; None for other images.
+    """The largest value of an image with more than 8 bits per channel; None for other images.
 
     Raises:
         InputError: transparent, or values that are no brightness of 8 or 16 bits. It does not name the file.

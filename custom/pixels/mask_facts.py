@@ -77,7 +77,7 @@ def mask_facts(mask: Mask, path: str | PathLike[str]) -> MaskFacts:
         colours = {_unpacked(int(found[place])): int(counts[place]) for place in commonest}
         return MaskFacts(path, colours=colours, **facts)
     found, counts = np.unique(mask.values, return_counts=True)
-    if len(found) > _VALUES_KEPT:  # far too many for classes: the ends and some between say as much
+    if len(found) > _VALUES_KEPT:  # far too many for classes: the ends and some between show as much
         kept = np.linspace(0, len(found) - 1, _VALUES_KEPT).astype(int)
         found, counts = found[kept], counts[kept]
     smooth = mask.palette is None and not mask.lossy and _is_smooth(mask.values, found, mask.bits)

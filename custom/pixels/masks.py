@@ -63,7 +63,7 @@ class Mask:
         return None if self.palette is None else colours_of(self.values, self.palette)
 
     def turned(self, orientation: int) -> Mask:
-        """The mask turned upright as an EXIF orientation says."""
+        """The mask turned upright, given an EXIF orientation."""
         return replace(self, values=turn(self.values, orientation), orientation=1)
 
 
@@ -239,7 +239,7 @@ def _whole_numbers(values: NDArray) -> NDArray[np.integer]:
 
 
 def _from_black(values: NDArray[np.integer], page: Page) -> NDArray[np.integer]:
-    """The values where the TIFF's tag says that 0 is white, which not every program minds that writes masks.
+    """The values where the TIFF's tag states that 0 is white, which not every program respects that writes masks.
 
     Small numbers are likely class indices, and would become 255, 254, ...; 1 bit is what tifffile makes of boolean
     masks, whose ones are foreground, and other programs of pictures, whose zeros are.
@@ -262,10 +262,10 @@ def _colours_8_bit(values: NDArray[np.integer], page: Page) -> NDArray[np.uint8]
 
 
 def _require_plain_transparency(values: NDArray[np.integer], page: Page) -> None:
-    """Transparency may only repeat what the values say: each value has one, and what is not seen at all is background.
+    """Transparency may only repeat the values: each value has one, and what is fully transparent is background.
 
     Raises:
-        InputError: it tells more, or otherwise.
+        InputError: it differs within a value, or hides values that are not background.
     """
     if page.alpha.min() == page.alpha.max():
         return

@@ -12,7 +12,7 @@ from PIL import Image
 
 from custom.errors import InputError
 
-__all__ = ["MAX_PIXELS", "MAX_SOURCE_PIXELS", "Page", "allow_large_pictures", "require_bearable", "turn"]
+__all__ = ["MAX_PIXELS", "MAX_SOURCE_PIXELS", "Page", "allow_large_pictures", "require_pixels_at_most", "turn"]
 
 MAX_PIXELS = 50_000_000
 """Images with more pixels are refused in training: as float RGB such an image takes more than 600 MB."""
@@ -60,7 +60,7 @@ class Page:
         return self.alpha is not None and bool((self.alpha != self.opaque).any())
 
 
-def require_bearable(width: int, height: int, most_pixels: int, pages: int = 1) -> None:
+def require_pixels_at_most(width: int, height: int, most_pixels: int, pages: int = 1) -> None:
     """Raise an `InputError` where there are more than `most_pixels` pixels; call it before decoding."""
     if width * height * pages > most_pixels:
         count = f"{width}x{height}" + (f"x{pages}" if pages > 1 else "")

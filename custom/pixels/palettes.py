@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from custom.pixels.naming import shown_path
 
-__all__ = ["BLACK", "Colour", "colours_of", "disagreement", "find_odd_order", "is_grey"]
+__all__ = ["BLACK", "Colour", "colours_of", "find_odd_order", "is_grey", "palette_conflict"]
 
 Colour = tuple[int, int, int]
 BLACK: Colour = (0, 0, 0)
@@ -60,7 +60,7 @@ def _without_filling(palette: NDArray[np.uint8], last_index: int) -> NDArray[np.
     return palette[:length]
 
 
-def disagreement(files: Iterable[tuple[str | PathLike[str], Mapping[int, Colour]]]) -> str | None:
+def palette_conflict(files: Iterable[tuple[str | PathLike[str], Mapping[int, Colour]]]) -> str | None:
     """A line that names two files in which one index has two colours; None if there are no such files.
 
     Args:

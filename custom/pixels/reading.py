@@ -11,7 +11,7 @@ from PIL import Image
 from tifffile import TiffFile
 
 from custom.errors import InputError
-from custom.pixels.page import Page, require_bearable
+from custom.pixels.page import Page, require_pixels_at_most
 from custom.pixels.tiff import read_tiff
 
 __all__ = ["read_pages", "stored_bits"]
@@ -32,18 +32,18 @@ def read_pages(path: str | PathLike[str], most_pixels: int, several: bool = Fals
     Args:
         path: a regular file.
         most_pixels: refuse more pixels, of all pages together.
-        several: whether a TIFF of several pages is welcome.
+        several: whether a TIFF of several pages is allowed.
 
     Raises:
-        InputError: more pixels or pages than are welcome, or a kind of pixels that cannot be told for sure.
-        Exception: decoders have many ways to say that a file is broken.
+        InputError: more pixels or pages than are allowed, or a kind of pixels that is uncertain.
+        Exception: decoders raise errors of many kinds for a broken file.
     """
     with open(path, "rb") as file:
         start = file.read(26)
     if start[:4] in _TIFF_STARTS:
         return read_tiff(path, most_pixels, several)
     with Image.open(path, formats=_FORMATS) as picture:
-        require_bearable(*picture.size, most_pixels)
+        require_pixels_at_most(*picture.size, most_pixels)
         frames = getattr(picture, "n_frames", 1)
         if frames > 1 and picture.format != "MPO":  # the first of an MPO is the photograph
             raise InputError(f"the file holds {frames} pictures (an animation); save the one that is meant by itself")
@@ -53,7 +53,7 @@ def read_pages(path: str | PathLike[str], most_pixels: int, several: bool = Fals
 
 
 def stored_bits(path: str | PathLike[str]) -> int:
-    """Bits of a value in a file's first picture, as its header says; nothing is decoded.
+    """Bits of a value in a file's first picture, from its header; nothing is decoded.
 
     Raises:
         Exception: a broken header.

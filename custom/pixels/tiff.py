@@ -12,7 +12,7 @@ from PIL import Image
 from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
 
 from custom.errors import InputError
-from custom.pixels.page import Page, require_bearable
+from custom.pixels.page import Page, require_pixels_at_most
 
 __all__ = ["read_tiff"]
 
@@ -44,7 +44,7 @@ def read_tiff(path: str | PathLike[str], most_pixels: int, several: bool) -> lis
             raise InputError(
                 f"the TIFF holds {len(pages)} pages of several sizes; save the one that is meant by itself"
             )
-        require_bearable(first.imagewidth, first.imagelength, most_pixels, len(pages))
+        require_pixels_at_most(first.imagewidth, first.imagelength, most_pixels, len(pages))
         return [_page(page, file.filehandle.size) for page in pages]
 
 
@@ -59,7 +59,7 @@ def _pages_that_count(file: TiffFile) -> list[TiffPage]:
 
 
 def _stacked(file: TiffFile) -> int:
-    """Pictures that ImageJ or tifffile stored behind a single page, as the page's description says."""
+    """Pictures that ImageJ or tifffile stored behind a single page, which the page's description counts."""
     first = file.pages.first
     count = (file.imagej_metadata or {}).get("images", 1) if file.is_imagej else 1
     if file.is_shaped:

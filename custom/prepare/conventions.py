@@ -8,7 +8,7 @@ from os import PathLike
 from custom.errors import InputError
 from custom.pixels.mask_facts import NEAR_AN_END, MaskFacts
 from custom.pixels.naming import shown_path
-from custom.pixels.palettes import BLACK, Colour, disagreement
+from custom.pixels.palettes import BLACK, Colour, palette_conflict
 from custom.prepare.classes import ClassMap, ListedValues, TwoClasses, two_colours_with_black
 
 __all__ = ["find_classes"]
@@ -94,7 +94,7 @@ def _without_palettes(files: Sequence[MaskFacts], palettes: Sequence[MaskFacts],
     """
     if by_colour:
         return [facts if facts.palette is None else _by_colour(facts) for facts in files]
-    if line := disagreement(_palettes(palettes)):
+    if line := palette_conflict(_palettes(palettes)):
         raise InputError(f"{line}, or give --mask-colours")
     for facts in palettes:
         if facts.odd_order:
@@ -110,7 +110,7 @@ def _are_by_colour(palettes: Sequence[MaskFacts]) -> bool:
     """Whether indices are no guide to the palettes, but two colours are of which one is black."""
     if not two_colours_with_black({colour for facts in palettes for colour in facts.palette.values()}):
         return False
-    return any(facts.odd_order for facts in palettes) or disagreement(_palettes(palettes)) is not None
+    return any(facts.odd_order for facts in palettes) or palette_conflict(_palettes(palettes)) is not None
 
 
 def _palettes(files: Sequence[MaskFacts]) -> list[tuple[str | PathLike[str], Mapping[int, Colour]]]:

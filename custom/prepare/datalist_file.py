@@ -1,14 +1,18 @@
-"""The content of `datalist.json`."""
+"""The content of `datalist.json`: facts about the data set, and which image is for what."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from custom.data import DataFacts
+from custom.data.facts import DataFacts, classes_by_number, has_one_component_each
+from custom.labels import IGNORED_LABEL
+from custom.prepare.classes import ClassMap
+from custom.prepare.records import Source
 from custom.prepare.writing import Written
 
-__all__ = ["datalist_content"]
+__all__ = ["datalist_content", "find_facts"]
 
 
 def datalist_content(
@@ -47,3 +51,35 @@ def datalist_content(
         "labelled_subsets": dict(subsets),
         "fingerprints": fingerprints,
     }
+
+
+def find_facts(
+    source: Source,
+    given: Path,
+    class_map: ClassMap,
+    bit_depth: int | None,
+    training_masks: Sequence[str],
+    one_component: bool | None = None,
+) -> DataFacts:
+    """What is known of the source; else what the user states; else what the prepared training masks show.
+
+    Args:
+        source: the data set.
+        given: the first source as the user named it; its name is that of a data set without one.
+        class_map: meaning of the masks.
+        bit_depth: bits of the 16-bit images; None if there are none.
+        training_masks: prepared mask files of training images.
+        one_component: whether each class is one connected piece per image, if the user states it.
+    """
+    ignore_value = None if class_map.ignore_value is None else IGNORED_LABEL
+    stated = (value for value in (source.one_connected_component, one_component) if value is not None)
+    one_component = next(stated, None)
+    if one_component is None:
+        one_component = has_one_component_each(training_masks, class_map.num_classes, ignore_value)
+    return DataFacts(
+        name=source.short_name or (given.name if given.is_dir() else given.stem),
+        class_names=tuple(source.class_names or classes_by_number(class_map.num_classes)),
+        ignore_value=ignore_value,
+        stated_bit_depth=bit_depth,
+        stated_one_connected_component=one_component,
+    )

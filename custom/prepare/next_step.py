@@ -35,7 +35,7 @@ def training_command(dataset: str, folder: Path) -> str:
     bundle = _BUNDLES.get(dataset, _ANY_DATA)
     settings = "" if dataset in _BUNDLES else " --labelled all"
     return (
-        f"python -m monai.bundle run training --config_file bundles/{bundle}/configs/train.json "
+        f"python -m monai.bundle run training --config_file bundles/{bundle}/configs/train.yaml "
         f"--dataset_dir {shlex.quote(str(folder))}{settings}"
     )
 

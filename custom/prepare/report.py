@@ -17,6 +17,8 @@ from custom.prepare.classes import ClassMap
 from custom.prepare.inspection import PROBLEMS, Inspection
 from custom.prepare.records import Found, Source
 from custom.prepare.writing import Written
+from custom.tables import markdown_cell, markdown_table
+from custom.wording import and_more
 
 __all__ = ["Report"]
 
@@ -125,7 +127,7 @@ class Report:
             with_mask = sum(item.label is not None for item in items)
             rows.append([split, len(items), with_mask, len(items) - with_mask, empty, len(groups) or "-", *per_set])
         heads = ["split", "images", "with mask", "without mask", "empty masks", "groups"]
-        return _table([*heads, *(sets if len(sets) > 1 else [])], rows)
+        return markdown_table([*heads, *(sets if len(sets) > 1 else [])], rows)
 
     def _sizes(self) -> str:
         sizes = Counter(item.size for item in self.written)
@@ -153,11 +155,11 @@ class Report:
         ]
         heads = ["index", "class", "value in the source's masks", "mean share of pixels", "masks with it"]
         pieces = "is one connected piece" if self.facts.one_connected_component else "may be several pieces"
-        return f"{_table(heads, rows)}\n\nEach class {pieces} per image."
+        return f"{markdown_table(heads, rows)}\n\nEach class {pieces} per image."
 
     def _subset_table(self) -> str:
         rows = [[f"`{name}`", len(images)] for name, images in self.subsets.items()]
-        return _table(["subset (`--labelled`)", "images"], rows) + "\n\nEach lies within the next larger one."
+        return markdown_table(["subset (`--labelled`)", "images"], rows) + "\n\nEach lies within the next larger one."
 
     def _oddities(self) -> str:
         odd = [(item.record.name, item.odd_pixels) for item in self.written if item.odd_pixels]
@@ -182,7 +184,7 @@ class Report:
         across = self.audit.across(self.splits)
         kinds = Counter(pair.kind for pair in self.audit.pairs)
         kinds_across = Counter(pair.kind for pair in across)
-        table = _table(
+        table = markdown_table(
             ["kind", "pairs", "across splits"], [[kind, kinds[kind], kinds_across[kind]] for kind in sorted(kinds)]
         )
         rows = [
@@ -192,18 +194,9 @@ class Report:
         total = f"{len(self.audit.pairs)} pairs, {len(across)} of them across splits."
         if not rows:
             return total
-        pairs = _table(["image", "its near-duplicate", "kind", "distance"], rows)
+        pairs = markdown_table(["image", "its near-duplicate", "kind", "distance"], rows)
         summary = "<details><summary>All pairs, those across splits first</summary>"
         return f"{total}\n\n{table}\n\n{summary}\n\n{pairs}\n\n</details>"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    return str(value).replace("|", "\\|")
 
 
 def _list(lines: Sequence[str]) -> str:
@@ -214,5 +207,5 @@ def _names(heading: str, names: Sequence[str]) -> str:
     """A heading with the number of names, and the first of them."""
     if not names:
         return f"{heading}: none."
-    more = f", and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return f"{heading}: {len(names)} ({'; '.join(_cell(name) for name in names[:_NAMES_SHOWN])}{more})."
+    first = "; ".join(map(markdown_cell, names[:_NAMES_SHOWN])) + and_more(len(names) - _NAMES_SHOWN)
+    return f"{heading}: {len(names)} ({first})."

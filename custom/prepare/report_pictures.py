@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from custom.drawing.pictures import CLASS_COLOURS, captioned_row, draw_contour, sheet
-from custom.labels import IGNORED_LABEL
+from custom.drawing.outlines import draw_classes
+from custom.drawing.sheet import captioned_row, sheet
 from custom.pixels import read_image
 from custom.prepare.writing import Written
 
@@ -29,7 +29,7 @@ def draw_examples(
         chosen = _evenly(items, _COLUMNS * rows_of_split)
         for start in range(0, len(chosen), _COLUMNS):
             group = chosen[start : start + _COLUMNS]
-            tiles = [_tile(folder, item) for item in group]
+            tiles = [_tile(folder, item, len(class_names)) for item in group]
             captions = [item.record.name.rsplit("/")[-1] + ("" if item.label else " (no mask)") for item in group]
             rows.append(captioned_row(tiles, captions, split if start == 0 else ""))
     sheet(rows, "Images and their masks", f"outlined: {', '.join(class_names[1:])}").save(output)
@@ -40,7 +40,7 @@ def _evenly(items: Sequence[Written], count: int) -> list[Written]:
     return [items[place] for place in places]
 
 
-def _tile(folder: Path, item: Written) -> Image.Image:
+def _tile(folder: Path, item: Written, num_classes: int) -> Image.Image:
     picture = read_image(folder / item.image)
     scale = _SIDE / max(picture.size)
     size = tuple(max(1, round(side * scale)) for side in picture.size)
@@ -49,6 +49,4 @@ def _tile(folder: Path, item: Written) -> Image.Image:
         return tile
     with Image.open(folder / item.label) as mask:
         labels = np.asarray(mask.resize(size, Image.Resampling.NEAREST)).T  # [W, H], as the outlines expect
-    for index in np.setdiff1d(labels, (0, IGNORED_LABEL)):
-        tile = draw_contour(tile, labels == index, CLASS_COLOURS[(index - 1) % len(CLASS_COLOURS)], width=1.4)
-    return tile
+    return draw_classes(tile, labels, num_classes, width=1.4)

@@ -8,16 +8,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from custom.data.facts import DataFacts, classes_by_number, has_one_component_each
 from custom.errors import InputError, one_line
-from custom.labels import IGNORED_LABEL
 from custom.pixels.images import LEAST_BIT_DEPTH, MOST_BIT_DEPTH
 from custom.pixels.page import allow_large_pictures
 from custom.prepare.archives import ArchiveLimits
 from custom.prepare.audit import Audit, audit_images
 from custom.prepare.classes import ClassMap, ListedValues, TwoClasses, read_mask_colours
 from custom.prepare.conventions import find_classes
-from custom.prepare.datalist_file import datalist_content
+from custom.prepare.datalist_file import datalist_content, find_facts
 from custom.prepare.identical import drop_copies, image_digests
 from custom.prepare.inspection import Inspection, inspect_records
 from custom.prepare.next_step import training_command, warn_of_few
@@ -129,12 +127,12 @@ def _prepare(
     audit = audit_images(place.prepared, written, show_progress) if options.audit else None
     splits = _splits(source, written, audit, options)
     subsets = _subsets(source, found, written, splits, options)
-    masks = [
+    training_masks = [
         str(place.prepared / item.label)
         for item, split in zip(written, splits, strict=True)
         if split == "training" and item.label
     ]
-    facts = _facts(source, class_map, bit_depth, masks, options, opened[0].given)
+    facts = find_facts(source, opened[0].given, class_map, bit_depth, training_masks, options.one_connected_component)
     report = Report(
         source,
         [part.given for part in opened],
@@ -172,30 +170,6 @@ def _class_map(source: Source, inspection: Inspection, options: PrepareOptions) 
     if source.masks == "indices":
         return ListedValues({str(index): index for index in range(len(source.class_names))})
     return TwoClasses()
-
-
-def _facts(
-    source: Source,
-    class_map: ClassMap,
-    bit_depth: int | None,
-    training_masks: Sequence[str],
-    options: PrepareOptions,
-    given: Path,
-) -> DataFacts:
-    """What is known of the source, then what the user states, then what the prepared masks show."""
-    one_component = source.one_connected_component
-    if one_component is None:
-        one_component = options.one_connected_component
-    ignore_value = None if class_map.ignore_value is None else IGNORED_LABEL
-    if one_component is None:
-        one_component = has_one_component_each(training_masks, class_map.num_classes, ignore_value)
-    return DataFacts(
-        name=source.short_name or (given.name if given.is_dir() else given.stem),
-        class_names=tuple(source.class_names or classes_by_number(class_map.num_classes)),
-        ignore_value=ignore_value,
-        stated_bit_depth=bit_depth,
-        stated_one_connected_component=one_component,
-    )
 
 
 def _splits(source: Source, written: Sequence[Written], audit: Audit | None, options: PrepareOptions) -> list[str]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+
+from custom.files import write_whole
+from custom.tables import append_csv, to_csv
 
 __all__ = ["MetricsTable"]
 
@@ -14,7 +17,7 @@ COLUMNS = ("step", "epoch", "stage", "name", "value")
 
 
 class MetricsTable:
-    """A CSV file in long format: one line a figure, with the columns step, epoch, stage, name and value.
+    """A CSV file in long format: one line per figure, with the columns step, epoch, stage, name and value.
 
     The steps of one figure only rise: a figure at a step that the file already covers is left out, so an iteration
     that a resumed run repeats appears once. Values that are not finite are written as "nan", "inf" or "-inf".
@@ -37,43 +40,31 @@ class MetricsTable:
         """Add the figures of one step of a stage, in a single write."""
         if self._last_steps is None:
             self._rewrite(self._read())
-        rows = []
-        for name, value in values.items():
-            if step > self._last_steps.get((stage, name), -1):
-                self._last_steps[stage, name] = step
-                rows.append((step, epoch, stage, name, f"{value:.8g}"))
-        if rows:
-            is_new = not self.path.is_file()
+        new = {name: value for name, value in values.items() if step > self._last_steps.get((stage, name), -1)}
+        if new:
+            self._last_steps |= {(stage, name): step for name in new}
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8", newline="") as file:
-                file.write(_as_csv([COLUMNS, *rows] if is_new else rows))
+            cells = {"step": step, "epoch": epoch, "stage": stage}
+            append_csv(self.path, [cells | {"name": name, "value": f"{new[name]:.8g}"} for name in new], COLUMNS)
 
     def truncate(self, stage: str, step: int) -> None:
-        """Drop the figures of `stage` after `step`: those a run resumed at `step` is going to make again."""
-        self._rewrite([row for row in self._read() if row[2] != stage or int(row[0]) <= step])
+        """Drop the figures of `stage` after `step`: those that a run resumed at `step` is going to make again."""
+        self._rewrite([row for row in self._read() if row["stage"] != stage or int(row["step"]) <= step])
 
-    def _read(self) -> list[list[str]]:
+    def _read(self) -> list[dict[str, str]]:
         """The complete lines below the header; a process killed while writing can leave half a line at the end."""
         if not self.path.is_file():
             return []
         with self.path.open(encoding="utf-8", newline="") as file:
             text = file.read()
         rows = csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))
-        return [row for row in rows if len(row) == len(COLUMNS) and row[0].isdigit()]
+        return [dict(zip(COLUMNS, row, strict=True)) for row in rows if len(row) == len(COLUMNS) and row[0].isdigit()]
 
-    def _rewrite(self, rows: list[list[str]]) -> None:
+    def _rewrite(self, rows: list[dict[str, str]]) -> None:
         """Replace the file's content at once, and note how far each figure reaches."""
         self._last_steps = {}
-        for step, _, stage, name, _ in rows:
-            self._last_steps[stage, name] = max(int(step), self._last_steps.get((stage, name), -1))
+        for row in rows:
+            figure = row["stage"], row["name"]
+            self._last_steps[figure] = max(int(row["step"]), self._last_steps.get(figure, -1))
         if self.path.is_file():
-            temporary = self.path.with_suffix(".tmp")
-            with temporary.open("w", encoding="utf-8", newline="") as file:
-                file.write(_as_csv([COLUMNS, *rows]))
-            os.replace(temporary, self.path)
-
-
-def _as_csv(rows: Iterable[Iterable]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+            write_whole(self.path, to_csv(rows, COLUMNS))

@@ -12,5 +12,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "colour_palette": ["colour_labels", "colour_palette"],
         "enhancement": ["RandEnhanced"],
         "loading": ["LoadImageAndLabeld"],
+        "saving": ["SavePictured"],
     },
 )

@@ -55,6 +55,7 @@ class LoadImageAndLabeld(MapTransform):
         if len(self.keys) > len(readers):
             raise ValueError(f"keys are those of the image and of the label, got {self.keys}")
         self.image_key = self.keys[0]
+        self.bit_depth = bit_depth
         self.bgr = bgr
         self.bit_depth = bit_depth
         self.readers = {key: _PictureReader(read) for key, read in zip(self.keys, readers, strict=False)}

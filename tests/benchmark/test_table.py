@@ -11,7 +11,8 @@ import pytest
 from custom.benchmark.costs import Cost, inference_cost
 from custom.benchmark.plan import Plan, Run
 from custom.benchmark.results import Result
-from custom.benchmark.table import compare, make_rows, markdown_table, row_values, to_csv, to_markdown
+from custom.benchmark.table import compare, make_rows, method_table, row_values
+from custom.tables import markdown_table, to_csv
 
 
 def result(*dice, seconds=60.0, memory=1024.0, **scores):
@@ -42,7 +43,7 @@ def test_mean_and_sample_deviation_over_seeds():
 def test_one_seed_has_no_deviation():
     (row,) = rows_of({("a", 0): result(0.5, 0.7)}, seeds=(0,))
     assert row.deviation("dice") is None
-    assert "| 60.00 |" in markdown_table([row], {"10%": 5})
+    assert "| 60.00 |" in method_table([row], {"10%": 5})
 
 
 def test_the_best_is_compared_with_the_second_and_all_others_with_the_best():
@@ -83,7 +84,7 @@ def test_problems_are_told_in_the_row():
         {("a", 0): result(0.9)},
         {("a", 1): "failed: out of memory", ("b", 0): "not run", ("b", 1): "not run"},
     )
-    table = markdown_table(rows, {"10%": 5})
+    table = method_table(rows, {"10%": 5})
     assert "| 10% (5) | a | 1/2 | 90.00 (seed 1 failed: out of memory) |" in table
     assert "| 10% (5) | b | 0/2 | not run | – | – |" in table
 
@@ -91,9 +92,9 @@ def test_problems_are_told_in_the_row():
 def test_costs_show_what_is_trained_only_where_it_is_not_all():
     (row,) = rows_of({("a", 0): result(0.9)}, seeds=(0,))
     row.cost = Cost(2_000_000, 2_000_000, 3_000_000_000)
-    assert "| 2.00 | 3.00 |" in markdown_table([row], {"10%": 5})
+    assert "| 2.00 | 3.00 |" in method_table([row], {"10%": 5})
     row.cost = Cost(2_000_000, 500_000, 3_000_000_000)
-    assert "| 2.00 (0.50 trained) |" in markdown_table([row], {"10%": 5})
+    assert "| 2.00 (0.50 trained) |" in method_table([row], {"10%": 5})
 
 
 def test_classes_are_in_the_csv_file():
@@ -104,7 +105,7 @@ def test_classes_are_in_the_csv_file():
 
 
 def test_a_bar_in_a_message_does_not_break_the_table():
-    assert to_markdown([["a"], ["x | y\nz"]]).splitlines()[-1] == "| x \\| y z |"
+    assert markdown_table(["a"], [["x | y\nz"]]).splitlines()[-1] == "| x \\| y z |"
 
 
 def test_multiplications_of_a_convolution_are_counted():

@@ -23,8 +23,8 @@ SMALL = {
 
 def make_first_stage(phantom, runs_dir, **overrides):
     workflow = make_workflow(
-        "train_autoencoder.json",
-        run_id="autoencoder",
+        "train_autoencoder.yaml",
+        run_id="training",
         dataset_dir=str(phantom),
         runs_dir=str(runs_dir),
         run_name="autoencoder",

@@ -15,7 +15,7 @@ from custom.error_causes import find_input_error
 from tests.bundles.conftest import CONFIGS, ROOT, train
 
 
-def run_command(*options, run_id="training", config="train.json"):
+def run_command(*options, run_id="training", config="train.yaml"):
     return subprocess.run(
         [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", str(CONFIGS / config), *options],
         cwd=ROOT,

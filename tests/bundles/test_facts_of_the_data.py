@@ -1,22 +1,23 @@
-"""What a bundle's train.json says about its data holds whatever is laid over it, in runs and in benchmarks."""
+"""What the datalist states about its data holds whatever is laid over a bundle's train.yaml."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 from monai.bundle import ConfigParser
 
-from custom.benchmark.plan import bundle_methods
-from custom.benchmark.protocol import DEFAULT_PROTOCOL, method_settings, read_protocol, shared_settings
+from custom.phantoms import write_phantom_dataset
+from tests.bundles.conftest import OVERLAYS, TINY, make_workflow
 from tests.bundles.test_bundles_alike import BUNDLES, configs
 
-FACTS = ("dataset_dir", "datalist", "num_classes", "mlflow_experiment")
+FACTS = ("dataset_dir", "datalist", "facts", "found")
 PRESETS = (None, "paper", "release_fixed", "release_parity")
-PROTOCOLS = (DEFAULT_PROTOCOL, DEFAULT_PROTOCOL.with_name("protocol_cpu.json"))
-METHODS = bundle_methods(configs(BUNDLES[0]).parent)
+METHODS = sorted(path.stem for path in (OVERLAYS / "methods").glob("*.yaml"))
 
 
 def merged(bundle, *overlays):
-    files = [configs(bundle) / "train.json", *(configs(bundle) / f"{overlay}.json" for overlay in overlays)]
+    files = [configs(bundle) / "train.yaml", *(OVERLAYS / f"{overlay}.yaml" for overlay in overlays)]
     return ConfigParser.load_config_files([str(file) for file in files])
 
 
@@ -24,30 +25,34 @@ def merged(bundle, *overlays):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_and_methods_leave_the_facts_alone(bundle, preset):
     base = merged(bundle)
-    for method in METHODS:
-        overlays = [f"presets/{preset}"] * (preset is not None) + [f"methods/{method}"] * (method != "semigda")
+    for method in (None, *METHODS):
+        overlays = [f"presets/{preset}"] * (preset is not None) + [f"methods/{method}"] * (method is not None)
         config = merged(bundle, *overlays)
         assert {key: config[key] for key in FACTS} == {key: base[key] for key in FACTS}
-        assert config["largest_component"] is base["largest_component"] or not config["largest_component"]
-        assert config["train"]["preprocessing"]["transforms"][:8] == base["train"]["preprocessing"]["transforms"]
+        transforms = base["train"]["preprocessing"]["transforms"]
+        assert config["train"]["preprocessing"]["transforms"][: len(transforms)] == transforms
+        assert config["tracker"] == base["tracker"]
+        rule = config["train"]["trainer"]["one_connected_component"]
+        assert rule == ("$@found.one_connected_component" if preset != "paper" else False)
 
 
-def test_only_the_preset_whose_method_has_no_such_rule_switches_it_off():
-    values = {preset: merged("semigda_busi", f"presets/{preset}")["largest_component"] for preset in PRESETS[1:]}
-    assert values == {"paper": False, "release_fixed": True, "release_parity": True}
+@pytest.mark.parametrize("stated", [True, False])
+@pytest.mark.parametrize("preset", ["paper", "release_fixed", "release_parity"])
+def test_only_the_preset_whose_method_has_no_such_rule_switches_it_off(preset, stated, tmp_path):
+    write_phantom_dataset(tmp_path, labelled=2, unlabelled=1, validation=1, test=1, image_size=32)
+    datalist = json.loads((tmp_path / "datalist.json").read_text()) | {"one_connected_component": stated}
+    (tmp_path / "datalist.json").write_text(json.dumps(datalist))
+    settings = {**TINY, "dataset_dir": str(tmp_path), "output_dir": str(tmp_path / "run")}
+    trainer = make_workflow("train.yaml", f"presets/{preset}.yaml", **settings).parser.get_parsed_content(
+        "train#trainer"
+    )
+    assert (trainer.pseudo_labels.keep_largest is not None) is (stated and preset != "paper")
 
 
 @pytest.mark.parametrize("bundle", BUNDLES)
-@pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda path: path.stem)
-def test_a_benchmark_trains_with_the_facts_of_its_bundle(bundle, protocol):
-    base = merged(bundle)
-    for method in METHODS:
-        own = method_settings(configs(bundle).parent, method)
-        config = {**base, **own, **shared_settings(read_protocol(protocol), own)}
-        keys = (*FACTS, "largest_component")
-        assert {key: config[key] for key in keys} == {key: base[key] for key in keys}
-
-
-@pytest.mark.parametrize("bundle", BUNDLES)
-def test_the_first_run_on_phantoms_keeps_the_rule_of_the_bundle(bundle):
-    assert merged(bundle, "quickstart")["largest_component"] is merged(bundle)["largest_component"]
+def test_the_phantom_of_a_bundle_states_what_its_images_are(bundle, tmp_path):
+    quickstart = ConfigParser.load_config_file(configs(bundle) / "quickstart.yaml")
+    modality = quickstart["phantom"]["modality"]
+    write_phantom_dataset(tmp_path, labelled=1, unlabelled=0, validation=0, test=0, image_size=32, modality=modality)
+    stated = json.loads((tmp_path / "datalist.json").read_text())["one_connected_component"]
+    assert stated is (bundle != "semigda_bcss")  # tumour tissue lies in many places

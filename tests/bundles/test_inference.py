@@ -24,7 +24,7 @@ class ThresholdInferer:
 def predict(source, model, runs_dir, **overrides):
     settings = {"dataset_dir": str(source), "checkpoint": str(model), "num_workers": 0, "device": "cpu"}
     workflow = make_workflow(
-        "inference.json", workflow_type="infer", runs_dir=str(runs_dir), run_name="out", **{**settings, **overrides}
+        "inference.yaml", workflow_type="infer", runs_dir=str(runs_dir), run_name="out", **{**settings, **overrides}
     )
     workflow.run()
     return runs_dir / "out"
@@ -149,7 +149,7 @@ def test_the_models_bit_depth_scales_the_images(phantom, pictures, tmp_path):
     model = train(folder, tmp_path / "runs", "alignment", alignment_epochs=1) / "model.pt"
     assert torch.load(model)["details"]["bit_depth"] == 12
     workflow = make_workflow(
-        "inference.json",
+        "inference.yaml",
         workflow_type="infer",
         dataset_dir=str(folder / "images"),
         checkpoint=str(model),
@@ -167,7 +167,7 @@ def test_a_trained_models_evaluation_repeats_the_one_of_its_training(phantom, tr
     import json
 
     workflow = make_workflow(
-        "evaluate.json",
+        "evaluate.yaml",
         dataset_dir=str(phantom),
         checkpoint=str(trained / "model.pt"),
         num_workers=0,

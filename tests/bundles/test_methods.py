@@ -15,25 +15,25 @@ from custom.checkpoints import load_checkpoint
 from custom.error_causes import find_input_error
 from custom.handlers import StageCheckpoint
 from custom.networks import load_model
-from tests.bundles.conftest import CONFIGS, make_workflow, train
+from tests.bundles.conftest import OVERLAYS, make_workflow, train
 from tests.bundles.test_inference import predict
 from tests.bundles.test_resume import assert_equal
 from tests.bundles.test_training import read_curves
 
-METHODS = sorted(path.stem for path in (CONFIGS / "methods").glob("*.json"))
+METHODS = sorted(path.stem for path in (OVERLAYS / "methods").glob("*.yaml"))
 LABELS_ONLY = {"supervised", "semigda_supervised"}
 CLASSES = 4
 SMALL = {
     "diffrect": {
-        "network_def#rectifier#widths": [4, 8, 8, 8, 8],
-        "network_def#rectifier#denoiser_widths": [8, 8],
-        "network_def#rectifier#time_channels": 16,
+        "network_def#widths": [4, 8, 8, 8, 8],
+        "network_def#denoiser_widths": [8, 8],
+        "network_def#time_channels": 16,
     }
 }
 
 
 def files(method):
-    return ("train.json", f"methods/{method}.json")
+    return ("train.yaml", f"methods/{method}.yaml")
 
 
 def train_method(method, dataset_dir, runs_dir, **settings):
@@ -117,7 +117,7 @@ def test_a_killed_method_resumes_to_identical_weights(method, finished, phantom,
 def test_evaluation_of_the_model_file_repeats_that_of_the_training(method, finished, phantom, tmp_path):
     run = finished(method)
     settings = {"dataset_dir": str(phantom), "checkpoint": str(run / "model.pt"), "num_workers": 0, "device": "cpu"}
-    make_workflow("evaluate.json", runs_dir=str(tmp_path), run_name="again", **settings).run()
+    make_workflow("evaluate.yaml", runs_dir=str(tmp_path), run_name="again", **settings).run()
     first, again = (
         json.loads(file.read_text()) for file in (run / "evaluation" / "summary.json", tmp_path / "again/summary.json")
     )

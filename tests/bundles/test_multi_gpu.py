@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from custom.checkpoints import load_checkpoint
-from tests.bundles.conftest import CONFIGS, ROOT, TINY
+from tests.bundles.conftest import CONFIGS, ROOT, TINY, config_file
 from tests.bundles.test_resume import assert_equal
 from tests.bundles.test_training import read_curves
 
@@ -21,14 +21,14 @@ SETTINGS = {
     "mlflow": True,
     "segmentation_labelled_batch": 1,
     "segmentation_unlabelled_batch": 1,
-    "panel_interval": 3,
+    "validate#panels#every": 3,
 }
 RUNS = ("whole", "interrupted", "interrupted_alignment")
 
 
 def overlay(folder, dataset_dir):
     """The tiny settings with witnesses; further trainings go on from the copies that the first one leaves."""
-    files = [str(CONFIGS / "train.json"), str(CONFIGS / "multi_gpu_train.json"), str(folder / "overlay.json")]
+    files = [str(config_file("train.yaml")), str(config_file("multi_gpu_train.yaml")), str(folder / "overlay.json")]
     places = {"dataset_dir": str(dataset_dir), "runs_dir": str(folder / "runs")}
 
     def noting(name):
@@ -61,8 +61,9 @@ def overlay(folder, dataset_dir):
         "+align#handlers": [witness("interrupted_alignment")],
         "+train#handlers": [witness("interrupted")],
         "training": [
+            "@start",
             "$@session.run()",
-            resume("interrupted", "run_session"),
+            resume("interrupted", "training"),
             resume("interrupted_alignment", "alignment"),
         ],
     }

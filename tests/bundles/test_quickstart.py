@@ -8,15 +8,15 @@ from custom.first_stage import load_first_stage
 from tests.bundles.conftest import CONFIGS, make_workflow
 
 SMALL = {
-    "phantom_labelled": 4,
-    "phantom_unlabelled": 6,
-    "phantom_validation": 2,
-    "phantom_test": 3,
+    "phantom#labelled": 4,
+    "phantom#unlabelled": 6,
+    "phantom#validation": 2,
+    "phantom#test": 3,
     "image_size": 32,
     "width": 4,
-    "mapper_width": 8,
+    "network_def#mapper_width": 8,
     "alignment_epochs": 1,
-    "alignment_val_interval": 1,
+    "align#validation#interval": 1,
     "segmentation_epochs": 1,
     "val_interval": 1,
     "mlflow": False,
@@ -27,7 +27,7 @@ SMALL = {
 
 def test_quickstart_compares_the_network_with_itself_on_labels_alone(tmp_path, capsys):
     workflow = make_workflow(
-        "train.json", "quickstart.json", run_id="training", runs_dir=str(tmp_path), run_name="quick", **SMALL
+        "train.yaml", "quickstart.yaml", run_id="training", runs_dir=str(tmp_path), run_name="quick", **SMALL
     )
     workflow.run()
     printed = capsys.readouterr().out
@@ -55,8 +55,9 @@ def test_quickstart_compares_the_network_with_itself_on_labels_alone(tmp_path, c
 
 
 def test_quickstart_compares_another_method_with_its_labels_alone(tmp_path, capsys):
-    files = ("train.json", "quickstart.json", "methods/ua_mt.json")
-    make_workflow(*files, run_id="training", runs_dir=str(tmp_path), run_name="quick", **SMALL).run()
+    files = ("train.yaml", "quickstart.yaml", "methods/ua_mt.yaml")
+    small = {key: value for key, value in SMALL.items() if not key.startswith("network_def")}
+    make_workflow(*files, run_id="training", runs_dir=str(tmp_path), run_name="quick", **small).run()
     printed = capsys.readouterr().out
     assert "ua_mt, 4 labels + 6 images" in printed
     assert "the same network, 4 labels only" in printed

@@ -114,7 +114,7 @@ def test_resuming_with_another_schedule_is_refused_in_one_line(phantom, tmp_path
         ({"width": 8}, "width 4, now 8"),
         ({"segmentation_epochs": 2}, "segmentation_epochs 3, now 2"),
         ({"seed": 7, "labelled": "50%"}, "labelled all, now 50%; seed 42, now 7"),
-        ({"files": ("train.json", "methods/cps.json")}, "method semigda, now cps"),
+        ({"files": ("train.yaml", "methods/cps.yaml")}, "method semigda, now cps"),
         ({"first_stage": KL | {"scaling_factor": 0.5}}, "first_stage#scaling_factor 0.25, now 0.5"),
     ],
     ids=str,
@@ -137,7 +137,7 @@ def test_a_run_is_not_resumed_on_other_data(trained, tmp_path):
 
 
 def test_how_a_run_computes_may_change_when_it_is_resumed(phantom, trained, capsys):
-    other = {"num_workers": 1, "panel_interval": 3, "check_data": False, "checkpoint_interval": 2}
+    other = {"num_workers": 1, "validate#panels#every": 3, "check_data": False, "checkpoint_interval": 2}
     train(os.path.relpath(phantom), trained.parent, run_name=trained.name, resume=True, **other)
     assert "finished; nothing to do" in capsys.readouterr().out
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
 from custom.error_causes import find_input_error
 from custom.errors import InputError
@@ -111,7 +112,9 @@ def test_tracking_off_works_without_mlflow(phantom, tmp_path, monkeypatch):
 def test_tracked_run_holds_settings_curves_panels_and_result(phantom, tmp_path):
     from mlflow import MlflowClient
 
-    run = train(phantom, tmp_path, mlflow=True, alignment_epochs=1, segmentation_epochs=1, panel_interval=1)
+    run = train(
+        phantom, tmp_path, mlflow=True, alignment_epochs=1, segmentation_epochs=1, **{"validate#panels#every": 1}
+    )
     client = MlflowClient(f"sqlite:///{run / 'mlruns.db'}")
     (experiment,) = [e for e in client.search_experiments() if e.name == "semigda_busi"]
     (tracked,) = client.search_runs([experiment.experiment_id])
@@ -125,7 +128,7 @@ def test_tracked_run_holds_settings_curves_panels_and_result(phantom, tmp_path):
 
 @pytest.mark.parametrize("preset", ["release_fixed", "paper", "release_parity"])
 def test_every_preset_trains(preset, phantom, tmp_path):
-    files = ("train.json", f"presets/{preset}.json")
+    files = ("train.yaml", f"presets/{preset}.yaml")
     overrides = {key: value for key, value in TINY.items() if not key.endswith("_batch")}
     settings = {**overrides, "alignment_epochs": 1, "segmentation_epochs": 1, "run_name": preset}
     workflow = make_workflow(*files, run_id="training", dataset_dir=str(phantom), runs_dir=str(tmp_path), **settings)
@@ -137,7 +140,7 @@ def test_every_preset_trains(preset, phantom, tmp_path):
 def test_presets_set_what_the_method_description_says(phantom, tmp_path):
     def values(preset):
         parser = make_workflow(
-            "train.json", f"presets/{preset}.json", dataset_dir=str(phantom), runs_dir=str(tmp_path), **TINY
+            "train.yaml", f"presets/{preset}.yaml", dataset_dir=str(phantom), runs_dir=str(tmp_path), **TINY
         ).parser
         trainer = parser.get_parsed_content("train#trainer")
         network = parser.get_parsed_content("network")
@@ -159,10 +162,10 @@ def test_presets_set_what_the_method_description_says(phantom, tmp_path):
 
 
 def test_required_properties_are_there(phantom, trained, tmp_path):
-    workflow = make_workflow("train.json", dataset_dir=str(phantom), runs_dir=str(tmp_path), **TINY)
+    workflow = make_workflow("train.yaml", dataset_dir=str(phantom), runs_dir=str(tmp_path), **TINY)
     assert workflow.check_properties() == []
     inference = make_workflow(
-        "inference.json",
+        "inference.yaml",
         workflow_type="infer",
         dataset_dir=str(phantom / "images"),
         checkpoint=str(trained / "model.pt"),
@@ -180,7 +183,7 @@ def test_an_alignment_of_another_architecture_is_refused_in_one_line(phantom, tr
 
 
 def test_configurations_are_ordered_as_in_the_zoo():
-    keys = list(json.loads((CONFIGS / "train.json").read_text()))
-    order = ["imports", "bundle_root", "dataset_dir", "device", "network_def", "optimizers", "train", "validate"]
+    keys = list(ConfigParser.load_config_file(CONFIGS / "train.yaml"))
+    order = ["imports", "bundle_root", "dataset_dir", "device", "network_def", "optimizer", "train", "validate"]
     order += ["initialize", "run"]
     assert [key for key in keys if key in order] == order

@@ -118,7 +118,7 @@ def test_summary_holds_statistics_and_details(tmp_path):
     assert (dice["low"], dice["high"]) == (0.5, 1)  # three images: the interval spans them
     assert summary["branches"]["mean"]["images_with_one_side_empty"] == 0
     assert summary["branches"]["mask_branch"]["images_with_one_side_empty"] == 3
-    assert summary["disagreement"]["mean"] == pytest.approx(4 / 12)
+    assert summary["differing_share"]["mean"] == pytest.approx(4 / 12)
     assert summary["release"]["row_hausdorff"]["median"] == pytest.approx(0.95 * math.sqrt(2))
 
 
@@ -130,9 +130,9 @@ def test_summary_is_valid_json_when_no_image_has_a_distance(tmp_path):
     assert (hd95["mean"], hd95["images"]) == (None, 0)
 
 
-def test_single_branch_has_no_disagreement(tmp_path):
+def test_single_branch_has_no_differing_share(tmp_path):
     report = evaluate(tmp_path, [shifted(0)], channels=1)
-    assert "disagreement" not in report.summary
+    assert "differing_share" not in report.summary
     assert list(report.summary["branches"]) == ["mean"]
 
 

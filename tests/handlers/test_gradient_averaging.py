@@ -12,7 +12,7 @@ from tests.two_processes import in_two_processes
 
 
 class Network(nn.Module):
-    """Starts as its process' number says."""
+    """Starts with the number of its process in its weights."""
 
     def __init__(self, rank):
         super().__init__()

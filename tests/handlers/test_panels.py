@@ -9,7 +9,8 @@ from monai.engines import SupervisedEvaluator
 from monai.handlers import ValidationHandler
 from PIL import Image
 
-from custom.drawing.pictures import case_panel, sheet
+from custom.drawing.panels import case_panel
+from custom.drawing.sheet import sheet
 from custom.handlers import panels
 from custom.handlers.panels import PanelSaver
 

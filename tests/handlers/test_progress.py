@@ -114,7 +114,7 @@ def test_log_gets_a_line_at_most_every_30_seconds_and_a_last_one(clock, caplog):
     assert [line.split("iteration ")[1].split(",")[0] for line in messages(caplog)] == ["4/12", "8/12", "12/12"]
 
 
-def test_log_line_tells_epoch_iteration_loss_speed_and_time_left(clock, caplog):
+def test_log_line_shows_epoch_iteration_loss_speed_and_time_left(clock, caplog):
     with caplog.at_level(logging.INFO):
         run(io.StringIO(), clock, seconds_per_iteration=20.0)
     assert messages(caplog)[0] == ("alignment: epoch 1/3, iteration 2/12, loss 0.2500, 0.05 iterations/s, 0:03:20 left")
@@ -134,7 +134,7 @@ def test_bar_ends_with_the_best_validation():
     assert "loss 0.2500, best dice 0.7000 (epoch 2)" in terminal.getvalue().split("\r")[-1]
 
 
-def test_log_lines_tell_the_best_validation_so_far(clock, caplog):
+def test_log_lines_show_the_best_validation_so_far(clock, caplog):
     with caplog.at_level(logging.INFO):
         run(io.StringIO(), clock, seconds_per_iteration=20.0, evaluator=validator())
     lines = messages(caplog)

@@ -289,7 +289,7 @@ def test_random_numbers_follow_from_seed_and_epoch_alone(tmp_path):
     assert len(set(draws(tmp_path, seed=1) + draws(tmp_path, seed=2))) == 8
 
 
-def test_the_loader_is_told_of_every_epoch(tmp_path):
+def test_the_loader_gets_every_epoch(tmp_path):
     checkpoint, epochs = make_stage(tmp_path), []
 
     class Loader(list):

@@ -373,7 +373,7 @@ class TestOverlay:
         assert 0.02 < max(changes) < 0.3
 
     TINY = {
-        "files": ("train.json", "methods/diffrect.json"),
+        "files": ("train.yaml", "methods/diffrect.yaml"),
         "segmentation_epochs": 2,
         "network_def#segmenter#widths": [4, 8, 8, 8, 8],
         "network_def#rectifier#widths": [4, 8, 8, 8, 8],

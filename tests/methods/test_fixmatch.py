@@ -140,7 +140,7 @@ def test_it_learns_to_find_discs(pseudo):
 def test_the_overlay_makes_a_strong_view_of_the_same_geometry_that_is_no_alias(tmp_path):
     write_phantom_dataset(tmp_path, labelled=2, unlabelled=1, validation=1, test=1, image_size=32)
     parser = ConfigParser()
-    parser.read_config([CONFIGS / "train.json", CONFIGS / "methods" / "fixmatch.json"])
+    parser.read_config([CONFIGS / "train.yaml", CONFIGS / "methods" / "fixmatch.json"])
     parser.update({"dataset_dir": str(tmp_path), "image_size": 32, "labelled": "all", "num_workers": 0})
     transform = parser.get_parsed_content("train#preprocessing").set_random_state(0)
     item = transform(parser.get_parsed_content("data")["labelled"][0])
@@ -154,6 +154,6 @@ def test_the_overlay_makes_a_strong_view_of_the_same_geometry_that_is_no_alias(t
 def test_the_overlay_trains(tmp_path):
     write_phantom_dataset(tmp_path / "data", labelled=2, unlabelled=2, validation=1, test=1, image_size=32)
     options = {"segmentation_epochs": 1, "first_stage": "none", "alignment_epochs": 0}
-    files = ("train.json", "methods/fixmatch.json")
+    files = ("train.yaml", "methods/fixmatch.yaml")
     folder = train(tmp_path / "data", tmp_path / "runs", files=files, pseudo="ssl4mis", **options)
     assert (folder / "model.pt").is_file()

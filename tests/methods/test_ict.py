@@ -144,5 +144,5 @@ def test_an_alpha_of_zero_is_refused():
 def test_the_overlay_trains(tmp_path):
     write_phantom_dataset(tmp_path / "data", labelled=2, unlabelled=2, validation=1, test=1, image_size=32)
     options = {"segmentation_epochs": 1, "first_stage": "none", "alignment_epochs": 0}
-    folder = train(tmp_path / "data", tmp_path / "runs", files=("train.json", "methods/ict.json"), **options)
+    folder = train(tmp_path / "data", tmp_path / "runs", files=("train.yaml", "methods/ict.yaml"), **options)
     assert (folder / "model.pt").is_file()

@@ -108,7 +108,7 @@ def test_it_learns_to_find_discs():
 def test_the_overlay_trains_and_saves_a_plain_unet(tmp_path):
     write_phantom_dataset(tmp_path / "data", labelled=2, unlabelled=2, validation=1, test=1, image_size=32)
     options = {"segmentation_epochs": 1, "first_stage": "none", "alignment_epochs": 0}
-    folder = train(tmp_path / "data", tmp_path / "runs", files=("train.json", "methods/urpc.json"), **options)
+    folder = train(tmp_path / "data", tmp_path / "runs", files=("train.yaml", "methods/urpc.yaml"), **options)
     model = torch.load(folder / "model.pt", weights_only=True)
     assert model["architecture"]["network"] == "UNet"
     assert not any("further_heads" in name for name in model["model"])

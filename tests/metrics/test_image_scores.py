@@ -44,9 +44,9 @@ def test_one_empty_side_is_worst_and_marked(prediction, truth):
     assert scores["mean.one_side_empty"] == 1
 
 
-def test_disagreement_is_between_the_second_and_third_branch():
+def test_the_differing_share_is_between_the_second_and_third_branch():
     scores = score_image(torch.stack([block(0, 12), block(0, 3), block(0, 6)]), block(0, 3), BRANCHES)
-    assert scores["disagreement"] == pytest.approx(3 / 12)
+    assert scores["differing_share"] == pytest.approx(3 / 12)
 
 
 def test_released_distance_compares_rows_of_the_picture_not_columns():
@@ -68,7 +68,7 @@ def test_what_is_predicted_at_ignored_pixels_changes_no_score(num_classes):
     others[..., :4] = num_classes - 1 - others[..., :4]
     scores = score_image(predictions, truth, BRANCHES, num_classes)
     assert scores == score_image(others, truth, BRANCHES, num_classes)
-    assert 0 < scores["mean.dice"] < 1 and scores["disagreement"] > 0
+    assert 0 < scores["mean.dice"] < 1 and scores["differing_share"] > 0
 
 
 def test_right_on_all_decided_pixels_is_perfect():
@@ -84,7 +84,7 @@ def test_shares_are_shares_of_the_decided_pixels():
     scores = score_image(torch.stack([block(0, 12), block(0, 2), block(1, 9)]), truth, BRANCHES)
     assert scores["truth.foreground"] == pytest.approx(3 / 6)
     assert scores["mean.foreground"] == 1
-    assert scores["disagreement"] == pytest.approx(5 / 6)  # columns 0 and 2 to 5
+    assert scores["differing_share"] == pytest.approx(5 / 6)  # columns 0 and 2 to 5
 
 
 def test_an_image_without_decided_pixels_has_no_shares():

@@ -19,7 +19,7 @@ from custom.errors import InputError
 from custom.monai_label.command import add_bundle
 from custom.monai_label.datastore import CheckedDatastore
 from custom.networks import SemiGDA, save_model
-from tests.monai_label.clients import BUNDLE, SETTINGS
+from tests.monai_label.clients import BUNDLE, NETWORK
 
 
 @pytest.fixture
@@ -87,8 +87,7 @@ def task(tmp_path_factory):
     from custom.monai_label.server import SemiGDATrainTask
 
     folder = tmp_path_factory.mktemp("task")
-    network = {key: value for key, value in SETTINGS.items() if key != "image_size"}
-    save_model(SemiGDA(**network), folder / "model.pt", {"image_size": 32})
+    save_model(SemiGDA(**NETWORK), folder / "model.pt", {"image_size": 32})
     return SemiGDATrainTask(str(add_bundle(BUNDLE, folder / "app", checkpoint=folder / "model.pt")), {})
 
 

@@ -28,7 +28,7 @@ from custom.monai_label.allowed import (
 from custom.monai_label.command import add_bundle
 from custom.networks import SemiGDA, save_model
 from scripts.label_server import LabelServer
-from tests.monai_label.clients import BUNDLE, NAME, ODD, SETTINGS, fill
+from tests.monai_label.clients import BUNDLE, NAME, NETWORK, ODD, SETTINGS, fill
 
 OTHER_KEYS = (
     "_target_",
@@ -136,8 +136,7 @@ def refused(answer, *statuses):
 def place(tmp_path_factory, phantom):
     """A server with a trained model, eight images and one label, and a picture outside of its folders."""
     place = Place(tmp_path_factory.mktemp("hostile"))
-    network = {key: value for key, value in SETTINGS.items() if key != "image_size"}
-    save_model(SemiGDA(**network), place.folder / "model.pt", {"image_size": SETTINGS["image_size"]})
+    save_model(SemiGDA(**NETWORK), place.folder / "model.pt", {"image_size": SETTINGS["image_size"]})
     add_bundle(BUNDLE, place.app, checkpoint=place.folder / "model.pt")
     masks = fill(place.studies, phantom)
     Image.new("L", ODD, 7).save(place.folder / "outside.png")

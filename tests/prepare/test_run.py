@@ -328,7 +328,7 @@ def test_the_bits_that_16_bit_images_use_are_written_down(prepare, own):
     assert prepared.datalist["bit_depth"] == 12
 
 
-def test_classes_and_their_shares_are_told(prepare, own):
+def test_classes_and_their_shares_are_reported(prepare, own):
     lines = prepare("folder", own).result.classes
     assert lines == [
         "class 0 (background): 50.00% of the pixels, in 10 of 10 masks; in the source 0",

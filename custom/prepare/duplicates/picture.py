@@ -7,6 +7,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from custom.drawing.palette import DIFFERENCE_COLOUR
+from custom.drawing.sheet import captioned_row, sheet
 from custom.pixels import read_image
 from custom.prepare.duplicates.near_duplicate import NearDuplicate
 
@@ -35,8 +37,6 @@ def draw_contact_sheet(
     Raises:
         InputError: an image which cannot be read any more.
     """
-    from custom.drawing.pictures import sheet  # late: it brings torch, which a command's help does not need
-
     ordered = sorted(pairs, key=lambda pair: labels[pair.first] == labels[pair.second])
     across = sum(labels[pair.first] != labels[pair.second] for pair in pairs)
     cells = [_draw_pair(pair, paths, labels) for pair in ordered[:MOST_PAIRS]]
@@ -50,8 +50,6 @@ def draw_contact_sheet(
 
 
 def _draw_pair(pair: NearDuplicate, paths: Sequence[Path], labels: Sequence[str]) -> Image.Image:
-    from custom.drawing.pictures import captioned_row
-
     across = labels[pair.first] != labels[pair.second]
     members = (pair.first, pair.second)
     captions = [" · ".join(filter(None, [labels[member], Path(paths[member]).stem])) for member in members]
@@ -61,10 +59,8 @@ def _draw_pair(pair: NearDuplicate, paths: Sequence[Path], labels: Sequence[str]
 
 def _framed_tile(path: Path, framed: bool) -> Image.Image:
     """The image in the middle of a square tile, so that all pairs have one size."""
-    from custom.drawing.pictures import DISAGREEMENT_COLOUR
-
     tile = ImageOps.pad(read_image(path), (TILE_SIZE, TILE_SIZE), color="white")
-    return ImageOps.expand(tile, FRAME_WIDTH, DISAGREEMENT_COLOUR if framed else "white")
+    return ImageOps.expand(tile, FRAME_WIDTH, DIFFERENCE_COLOUR if framed else "white")
 
 
 def _side_by_side(cells: Sequence[Image.Image]) -> Image.Image:

@@ -25,9 +25,7 @@ seconds and 1000 took 30.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import combinations, product
@@ -50,9 +48,11 @@ from custom.prepare.duplicates.matching import Match, Views, find_matches, prepa
 from custom.prepare.duplicates.near_duplicate import NearDuplicate
 from custom.prepare.duplicates.picture import draw_contact_sheet
 from custom.prepare.listing import list_files
+from custom.tables import markdown_table, to_csv
 
 __all__ = ["duplicate_groups", "find_near_duplicates", "main", "write_tables"]
 
+COLUMNS = ("first", "first split", "second", "second split", "kind", "distance", "group")
 WHOLE_FRAME = 0.93  # share of either picture from which two frames count as equal: alignment is not exact
 
 
@@ -119,17 +119,14 @@ def write_tables(pairs: Sequence[NearDuplicate], paths: Sequence[Path], labels: 
     """
     output.mkdir(parents=True, exist_ok=True)
     groups = duplicate_groups(len(paths), pairs)
-    header = ("first", "first split", "second", "second split", "kind", "distance", "group")
-    rows = []
-    for first, second, kind, distance in pairs:
-        images = (str(paths[first]), labels[first], str(paths[second]), labels[second])
-        rows.append((*images, kind, f"{distance:.3f}", str(groups[first])))
-    table = io.StringIO(newline="")
-    csv.writer(table).writerows([header, *rows])
-    write_whole(output / "near_duplicates.csv", table.getvalue().encode())
+    rows = [
+        (paths[one], labels[one], paths[other], labels[other], kind, f"{distance:.3f}", groups[one])
+        for one, other, kind, distance in pairs
+    ]
+    write_whole(output / "near_duplicates.csv", to_csv((dict(zip(COLUMNS, row, strict=True)) for row in rows), COLUMNS))
     lines = ["# Near duplicates", "", _summary(pairs, groups, labels), ""]
     if rows:
-        lines += [_markdown_row(header), _markdown_row(["---"] * len(header)), *map(_markdown_row, rows), ""]
+        lines += [markdown_table(COLUMNS, rows), ""]
     write_whole(output / "near_duplicates.md", "\n".join(lines).encode())
 
 
@@ -170,10 +167,6 @@ def _summary(pairs: Sequence[NearDuplicate], groups: Sequence[int], labels: Sequ
         f"{len(labels)} images, {len(pairs)} pairs of near duplicates, {across} of them between different splits; "
         f"{len(members)} images in {joined} groups."
     )
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _read_source(source: Path, dataset_dir: Path | None) -> tuple[list[Path], list[str]]:

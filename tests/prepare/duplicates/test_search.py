@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 from scipy.ndimage import gaussian_filter
 
-from custom.drawing.pictures import DISAGREEMENT_COLOUR
+from custom.drawing.palette import DIFFERENCE_COLOUR
 from custom.errors import InputError
 from custom.prepare.duplicates import picture as contact_sheet
 from custom.prepare.duplicates.near_duplicate import NearDuplicate
@@ -278,7 +278,7 @@ def test_a_table_without_pairs_is_only_its_summary(tmp_path):
 
 def framed_tiles(path):
     """How many tiles of a contact sheet have a frame: its top edges are the only long lines in its colour."""
-    lines = (np.asarray(Image.open(path)) == DISAGREEMENT_COLOUR).all(axis=2)
+    lines = (np.asarray(Image.open(path)) == DIFFERENCE_COLOUR).all(axis=2)
     long_rows = lines.sum(axis=1) >= 150
     tops = np.flatnonzero(long_rows & ~np.roll(long_rows, 1))
     return sum(round(lines[top].sum() / 156) for top in tops) // 2  # a frame has a top and a bottom
