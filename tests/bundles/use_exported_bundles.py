@@ -55,11 +55,14 @@ seen["inference lacks"] = inference.check_properties()
 inference.run()
 seen["inference root"] = inference.bundle_root
 
-untrained = create_workflow(
-    config_file=str(second / "configs" / "train.yaml"), workflow_type="train", bundle_root=str(second)
+without_data = create_workflow(
+    config_file=str(second / "configs" / "train.yaml"),
+    workflow_type="train",
+    bundle_root=str(second),
+    first_stage=str(second / "first_stages" / "phantom"),
+    width=4,
 )
-seen["untrained lacks"] = untrained.check_properties()
-seen["untrained classes"] = untrained.parser.get_parsed_content("facts").num_classes
+seen["classes without data"] = without_data.parser.get_parsed_content("network_def").num_classes
 
 training = create_workflow(
     config_file=str(second / "configs" / "train.json"),
