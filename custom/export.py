@@ -1,8 +1,8 @@
 """Turn a bundle of this repository into one that travels: everything it needs in one folder or ZIP file.
 
-The configurations of an exported bundle are the YAML files of the repository, and beside them train.json,
-inference.json and evaluate.json, which say the same. `monai.bundle.load` reads `{workflow_type}.json` and no YAML, and
-so do tools that look for `configs/inference.json`. People read and change the YAML files.
+The configurations of an exported bundle are the YAML files of the repository, for people to read and change. Beside
+them are train.json, inference.json and evaluate.json with the same content: `monai.bundle.load` reads
+`{workflow_type}.json` and no YAML, and so do tools that look for `configs/inference.json`.
 
 An export for MONAI Label holds JSON files alone. MONAI Label reads one file for training and one for inference, JSON
 before YAML, so the overlays of `custom/configs/monai_label` are merged into them. YAML files beside them would differ

@@ -215,7 +215,7 @@ def test_the_command_names_files_that_are_too_large_for_the_model_zoo(name, bund
 
 
 @pytest.mark.parametrize("name", ["copy", "copy.zip"])
-def test_the_command_says_whether_the_bundle_holds_weights(name, bundle, make_network, tmp_path, capsys):
+def test_the_command_reports_whether_the_bundle_holds_weights(name, bundle, make_network, tmp_path, capsys):
     main([str(bundle), "--output", str(tmp_path / name)])
     assert "it holds no weights: inference needs models/model.pt" in capsys.readouterr().out
     save_model(make_network(), tmp_path / "model.pt")
@@ -336,7 +336,7 @@ def test_for_monai_label_the_model_of_another_method_is_refused(trainable, tmp_p
     assert (tmp_path / "out" / "models" / "model.pt").is_file()
 
 
-def test_the_command_says_that_a_bundle_has_no_weights(bundle, model, tmp_path, capsys):
+def test_the_command_reports_that_a_bundle_has_no_weights(bundle, model, tmp_path, capsys):
     main([str(bundle), "--output", str(tmp_path / "without")])
     assert "it holds no weights" in capsys.readouterr().out
     main([str(bundle), "--output", str(tmp_path / "with"), "--checkpoint", str(model)])

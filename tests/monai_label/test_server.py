@@ -157,7 +157,7 @@ def test_an_uploaded_image_is_predicted(client, place):
         (lambda client: client.train(max_epochs=1, val_split=0, learning_rate="fast"), 400, "learning_rate"),
     ],
 )
-def test_mistakes_get_one_clear_line_and_lose_nothing(send, status, words, client, place):
+def test_errors_get_one_clear_line_and_lose_nothing(send, status, words, client, place):
     folder, masks = place
     stored = folder / "studies" / "labels" / "final" / "case 0.png"
     before = (stored.read_bytes(), model_of(place).read_bytes(), sorted((folder / "studies").glob("*.*")))

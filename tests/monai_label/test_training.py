@@ -162,7 +162,7 @@ def test_the_epochs_asked_for_are_those_of_the_segmentation(trained):
     assert epochs(trained.run) == {"alignment": 2, "segmentation": 3}
 
 
-def test_the_model_tells_what_it_was_trained_on(trained):
+def test_the_model_holds_what_it_was_trained_on(trained):
     expected = {"labelled": 3, "unlabelled": 2, "image_size": 32, "segmentation_epochs": 3, "alignment_epochs": 2}
     assert model_details(published(trained.bundle)).items() >= expected.items()
 
