@@ -37,6 +37,11 @@ WAYS_OUT = (
 def load_first_stage(source: str | os.PathLike | dict[str, Any], subfolder: str | None = None) -> FirstStage:
     """Load a frozen first stage; its latent channels, widths and scaling factor are read from what is loaded.
 
+    >>> from custom.first_stage import load_first_stage
+    >>> first_stage = load_first_stage({"_class_name": "AutoencoderTiny"})  # or a folder, a file, a hub id
+    >>> first_stage.latent_channels, first_stage.encoder_widths
+    (4, (64, 64, 64, 64))
+
     Args:
         source: one of
             a folder with diffusers' `config.json` and weights (`AutoencoderKL` or `AutoencoderTiny`);

@@ -1,4 +1,4 @@
-"""The frozen first stage: an autoencoder whose latent space images and masks share (methods: SemiGDA section 3)."""
+"""The frozen first stage: an autoencoder whose latent space images and masks share (SemiGDA, section 3)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SkipMerge = Callable[[int, Tensor], Tensor]
 
 
 class Posterior(NamedTuple):
-    """What the first stage says of a batch of images.
+    """The first stage's output for a batch of images.
 
     mean: latent mean in the scaled space, [B, latent_channels, H / downsampling, W / downsampling].
     log_variance: its log-variance in the scaled space, same shape.
@@ -59,6 +59,13 @@ class FirstStage(nn.Module, ABC):
 
     Levels are counted from the finest resolution: level l works at 1 / 2^l of the image size. Images go in and come
     out as RGB in [-1, 1].
+
+    >>> import torch
+    >>> from custom.first_stage import build_first_stage
+    >>> first_stage = build_first_stage({"_class_name": "AutoencoderTiny"})
+    >>> posterior = first_stage.encode(2 * torch.rand(1, 3, 32, 32) - 1)
+    >>> posterior.mean.shape, first_stage.decode(posterior.mean).shape
+    (torch.Size([1, 4, 4, 4]), torch.Size([1, 3, 32, 32]))
 
     Attributes:
         latent_channels: number of latent channels.
@@ -255,6 +262,10 @@ def _in_full_precision(module: nn.Module, h: Tensor) -> Tensor:
 
 def build_first_stage(architecture: dict[str, Any]) -> FirstStage:
     """A first stage with random weights from its configuration alone.
+
+    >>> from custom.first_stage import build_first_stage
+    >>> build_first_stage({"_class_name": "AutoencoderTiny"}).downsampling
+    8
 
     Args:
         architecture: a diffusers configuration: `_class_name` ("AutoencoderKL", "AutoencoderTiny" or

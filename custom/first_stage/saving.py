@@ -26,6 +26,16 @@ def save_first_stage(
 
     The scaling factor becomes one over the standard deviation of the latents of `images`, as Stable Diffusion's.
 
+    >>> from tempfile import TemporaryDirectory
+    >>> import torch
+    >>> from diffusers import AutoencoderKL
+    >>> from custom.first_stage import load_first_stage, save_first_stage
+    >>> autoencoder = AutoencoderKL(block_out_channels=(8,), norm_num_groups=8)
+    >>> with TemporaryDirectory() as folder:
+    ...     save_first_stage(autoencoder, folder, images=[torch.rand(2, 3, 16, 16)])
+    ...     load_first_stage(folder).latent_channels
+    4
+
     Args:
         autoencoder: the trained autoencoder.
         folder: where to write `config.json` and `diffusion_pytorch_model.safetensors`.
@@ -51,6 +61,17 @@ def save_first_stage(
 
 class FirstStageSaver:
     """Saves the result of a training as the folder `first_stage` of its run.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import torch
+    >>> from diffusers import AutoencoderKL
+    >>> from custom.first_stage import FirstStageSaver, load_first_stage
+    >>> save = FirstStageSaver(validation=[{"image": torch.rand(2, 3, 16, 16)}])
+    >>> with TemporaryDirectory() as folder:
+    ...     save(AutoencoderKL(block_out_channels=(8,), norm_num_groups=8), Path(folder), {})
+    ...     load_first_stage(f"{folder}/first_stage").latent_channels
+    4
 
     Args:
         validation: batches with "image", whose latents decide the scaling factor.

@@ -17,6 +17,12 @@ class BranchInferer(Inferer):
     Channel 0 is the model's prediction (for SemiGDA the mean of its branches), the others are the branches in the
     order of `network.branches`. A network without `predict_branches` gives channel 0 alone.
 
+    >>> import torch
+    >>> from custom.inferers import BranchInferer
+    >>> from custom.networks import UNet
+    >>> BranchInferer()(torch.rand(2, 3, 32, 32), UNet(seed=0).eval()).shape
+    torch.Size([2, 1, 32, 32])
+
     Args:
         amp: run in bfloat16 where it is safe.
     """

@@ -20,6 +20,15 @@ class LabelCodec:
     p = clamp((y + 1) / 2, 0, 1) * (K - 1). With K > 2 one ordinal value is kept and memberships are triangular; an
     edge between classes 0 and 2 therefore passes through class 1.
 
+    >>> import torch
+    >>> from custom.labels import LabelCodec
+    >>> codec = LabelCodec(num_classes=3)
+    >>> labels = torch.tensor([0.0, 1.0, 2.0]).reshape(1, 1, 1, 3)
+    >>> codec.encode(labels)[0, 0].tolist()
+    [[-1.0, 0.0, 1.0]]
+    >>> torch.equal(codec.decode(codec.encode(labels)), labels)
+    True
+
     Args:
         num_classes: K, with the background.
         divisor: "K-1" (default) or "K" (paper).

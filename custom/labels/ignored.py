@@ -18,7 +18,13 @@ __all__ = ["clear_ignored", "decided", "decided_cells", "mean_loss"]
 
 
 def decided(labels: Tensor) -> Tensor:
-    """Which pixels have a class: bool, of the shape of `labels`."""
+    """Which pixels have a class: bool, of the shape of `labels`.
+
+    >>> import torch
+    >>> from custom.labels import IGNORED_LABEL, decided
+    >>> decided(torch.tensor([0, 1, IGNORED_LABEL])).tolist()
+    [True, True, False]
+    """
     return labels != IGNORED_LABEL
 
 
@@ -26,12 +32,23 @@ def clear_ignored(values: Tensor, labels: Tensor) -> Tensor:
     """`values` with 0, the background, at the undecided pixels of `labels`; both of one shape, or broadcast to one.
 
     Infinite or missing values there go as well, and no gradient reaches them.
+
+    >>> import torch
+    >>> from custom.labels import IGNORED_LABEL, clear_ignored
+    >>> clear_ignored(torch.tensor([3, 4, 5]), torch.tensor([0, 1, IGNORED_LABEL])).tolist()
+    [3, 4, 0]
     """
     return torch.where(decided(labels), values, 0)
 
 
 def decided_cells(labels: Tensor, grid: tuple[int, int]) -> Tensor:
     """Which cells hold decided pixels alone: labels [B, 1, H, W] -> bool [B, 1, h, w].
+
+    >>> import torch
+    >>> from custom.labels import IGNORED_LABEL, decided_cells
+    >>> labels = torch.tensor([0.0, 1.0, 1.0, IGNORED_LABEL]).reshape(1, 1, 1, 4)
+    >>> decided_cells(labels, (1, 2)).flatten().tolist()
+    [True, False]
 
     Args:
         labels: class indices or `IGNORED_LABEL`.
@@ -42,6 +59,13 @@ def decided_cells(labels: Tensor, grid: tuple[int, int]) -> Tensor:
 
 def mean_loss(loss: Callable[..., Tensor], prediction: Tensor, target: Tensor, counted: Tensor) -> Tensor:
     """The mean of an elementwise loss over some positions; 0, with a gradient of 0, over none.
+
+    >>> import torch
+    >>> from torch.nn.functional import mse_loss
+    >>> from custom.labels import mean_loss
+    >>> prediction, target = torch.tensor([[[[1.0, 9.0]]]]), torch.zeros(1, 1, 1, 2)
+    >>> mean_loss(mse_loss, prediction, target, counted=torch.tensor([[[[True, False]]]])).item()
+    1.0
 
     Args:
         loss: such as `torch.nn.functional.mse_loss`, with the argument `reduction`.

@@ -17,6 +17,12 @@ def confident_pseudo_labels(logits: Tensor, threshold: float = 0.8) -> Tensor:
     default asks for a probability above 1 / 1.2 = 0.833. With more it is easier to pass: the most probable class must
     only be five times as probable as the least probable one.
 
+    >>> import torch
+    >>> from custom.losses import confident_pseudo_labels
+    >>> logits = torch.tensor([[0.0, 0.0], [1.0, 3.0]]).reshape(1, 2, 1, 2)  # p = 0.73 and 0.95
+    >>> confident_pseudo_labels(logits).flatten().tolist()
+    [0.0, 1.0]
+
     Args:
         logits: [B, K, H, W].
         threshold: of n, in [0, 1].

@@ -12,11 +12,16 @@ __all__ = ["ConsistencyWeight"]
 class ConsistencyWeight:
     """lambda(t) = beta * exp(-5 (1 - t)^2), the Gaussian ramp-up of semi-supervised training (paper section 3.5).
 
+    >>> from custom.losses import ConsistencyWeight
+    >>> weight = ConsistencyWeight(beta=0.1)
+    >>> [round(weight(iteration, epoch_length=10, max_epochs=10), 4) for iteration in (0, 50, 100)]
+    [0.0007, 0.0287, 0.1]
+
     Args:
         beta: the weight at the end of the ramp. 0.3 in the released code, 0.1 in the paper.
         ramp: "iteration": t runs from 0 to 1 over all iterations of the stage (paper).
-            "release": t = min(floor(i / floor(1.75 L)), 200) / 200 with iteration i and L iterations an epoch.
-            "release_epoch": t = floor(epoch / L) / 200, what the released stage 1 computes by mistake.
+            "release": t = min(floor(i / floor(1.75 L)), 200) / 200 with iteration i and L iterations per epoch.
+            "release_epoch": t = floor(epoch / L) / 200, which the released stage 1 computes by an error.
 
     Raises:
         InputError: unknown ramp.

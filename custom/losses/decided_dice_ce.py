@@ -18,6 +18,14 @@ class DecidedDiceCELoss(DiceCELoss):
 
     The mean of the cross-entropy goes over the decided pixels; it is 0 where there are none.
 
+    >>> import torch
+    >>> from custom.losses import DecidedDiceCELoss
+    >>> labels = torch.tensor([1.0, 255.0]).reshape(1, 1, 1, 2)
+    >>> logits = torch.zeros(1, 2, 1, 2, requires_grad=True)
+    >>> DecidedDiceCELoss(softmax=True)(logits, labels).backward()
+    >>> logits.grad[..., 1].count_nonzero().item()  # the ignored pixel
+    0
+
     Args:
         kwargs: arguments of `DiceCELoss`; `to_onehot_y` is always on.
     """

@@ -13,11 +13,17 @@ __all__ = ["PseudoLabels"]
 
 
 class PseudoLabels:
-    """What one branch tells the other about unlabelled images (release: `get_cut_mask`; methods A8).
+    """Targets that one branch gives the other for unlabelled images (released function `get_cut_mask`).
 
     A pixel gets class k where membership^(1 / temperature) >= 0.5, which at temperature 0.1 means a membership of at
     least 0.93303; everything else is background. Then every class keeps its largest 8-connected component in each
     image (the first one found on a tie).
+
+    >>> import torch
+    >>> from custom.losses import PseudoLabels
+    >>> soft = torch.tensor([0.95, 0.99, 0.5, 0.97]).reshape(1, 1, 1, 4)
+    >>> PseudoLabels()(soft).flatten().tolist()  # the largest component alone
+    [1.0, 1.0, 0.0, 0.0]
 
     Args:
         num_classes: K, with the background.

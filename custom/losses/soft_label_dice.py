@@ -13,11 +13,17 @@ __all__ = ["SoftLabelDiceLoss"]
 
 
 class SoftLabelDiceLoss(nn.Module):
-    """Dice of the foreground memberships, without sigmoid and without squares (release, methods A8).
+    """Dice of the foreground memberships, without sigmoid and without squares (released code).
 
     For every sample and foreground class 1 - (2 sum(p g) + 1e-5) / (sum p + sum g + 1e-5), then the mean. With K = 2
     the membership is the soft label itself. An empty target gives practically no gradient, as in the release. Pixels
     whose target is `IGNORED_LABEL` are in no sum.
+
+    >>> import torch
+    >>> from custom.losses import SoftLabelDiceLoss
+    >>> target = torch.tensor([2.0, 0.0, 1.0, 2.0]).reshape(1, 1, 2, 2)
+    >>> SoftLabelDiceLoss(num_classes=3)(target, target).item()
+    0.0
 
     Args:
         num_classes: K, with the background.

@@ -24,6 +24,7 @@ SEEDS = 2**32  # as many as NumPy has
 class UNetPair(NetworkPair):
     """Two U-Nets of different initial weights: those of `seed` and those of `seed + 1`.
 
+    >>> from custom.networks import UNetPair
     >>> pair = UNetPair(num_classes=3, seed=0)
     >>> pair.first.num_classes, pair.second.num_classes
     (3, 3)
@@ -43,6 +44,7 @@ class UNetPair(NetworkPair):
 class SCDLUNetPair(NetworkPair):
     """Two `SCDLUNet` of different initial weights: those of `seed` and those of `seed + 1`.
 
+    >>> from custom.networks import SCDLUNetPair
     >>> pair = SCDLUNetPair(num_classes=3, seed=0, samples=10)
     >>> pair.first.distributions.samples, pair.second.distributions.samples
     (10, 10)
@@ -62,6 +64,7 @@ class SCDLUNetPair(NetworkPair):
 class UNetWithTeacher(MeanTeacher):
     """A U-Net and its teacher, see `MeanTeacher`.
 
+    >>> from custom.networks import UNetWithTeacher
     >>> UNetWithTeacher(num_classes=3, seed=0).teacher.num_classes
     3
 
@@ -80,6 +83,7 @@ class UNetWithTeacher(MeanTeacher):
 class UNetWithPyramid(PyramidUNet):
     """A U-Net with further heads on its decoder, see `PyramidUNet`.
 
+    >>> from custom.networks import UNetWithPyramid
     >>> len(UNetWithPyramid(num_classes=3, seed=0).further_heads)
     3
 
@@ -100,6 +104,7 @@ class UNetWithPyramid(PyramidUNet):
 class UNetWithRectifier(DiffRectNetworks):
     """A U-Net and the rectifier of its pseudo-labels, for the same classes and of the same widths.
 
+    >>> from custom.networks import UNetWithRectifier
     >>> UNetWithRectifier(num_classes=3, seed=0, diffusion_steps=4, sampling_steps=4).rectifier.diffusion.sampling
     [3, 2, 1, 0]
 

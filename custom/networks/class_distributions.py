@@ -1,4 +1,4 @@
-"""The classes as learnt distributions of an embedding space, and what they say about each token of an image (SCDL)."""
+"""The classes as learnt distributions of an embedding space, compared with each token of an image (SCDL)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["ClassDistributionOutputs", "ClassDistributions"]
 
 @dataclass(frozen=True)
 class ClassDistributionOutputs:
-    """What `ClassDistributions` finds out about the L = h * w tokens of each image; all tensors are float32.
+    """Output of `ClassDistributions` for the L = h * w tokens of each image; all tensors are float32.
 
     Attributes:
         tokens: the features themselves, [B, L, D_in].
@@ -44,7 +44,7 @@ class ClassDistributions(nn.Module):
         r_token  = mean_e (z + eps sigma_token)^, e = 1..E
 
     Every call in training mode draws new samples. In evaluation mode eps = 0 everywhere, so the result is the same each
-    time; the release samples there too. No label comes in: what the priors know is what the image shows.
+    time; the release samples there too. No label comes in: the priors depend on the image alone.
 
     Sources: the three priors are the paper's. The released module has r_centre and r_token alone, and also the
     temperature, which the paper's formula does not show. With D_in = 16 and K = 14 the module has 410,112 parameters.
@@ -99,7 +99,7 @@ class ClassDistributions(nn.Module):
         return softplus(self.proxies.chunk(2, dim=1)[1])
 
     def forward(self, features: Tensor) -> ClassDistributionOutputs:
-        """Features [B, D_in, h, w], of which every position is a token -> what the classes say about them."""
+        """Features [B, D_in, h, w], of which every position is a token -> their comparison with the classes."""
         with torch.autocast(features.device.type, enabled=False):  # cosines over 0.2, and the losses, want float32
             return self._compare(features.float())
 

@@ -33,7 +33,7 @@ class Reconstruction(NamedTuple):
 
 
 class LabelRectifier(nn.Module):
-    """Moves a label towards what a better one would be, by diffusion in the latent space of a U-Net (methods B3, B4).
+    """Moves a label towards what a better one would be, by diffusion in the latent space of a U-Net (DiffRect).
 
     Labels are coloured and encoded beside their image. An encoder of the image alone adds its features to theirs at
     every resolution. Both know by a time embedding how far the labels are from the better ones (`calibration`). The
@@ -42,6 +42,13 @@ class LabelRectifier(nn.Module):
 
     For RGB images and two classes it has 17,468,498 parameters. Images of any size from 16 pixels work; the released
     code needs multiples of 64.
+
+    >>> import torch
+    >>> from custom.networks import LabelRectifier
+    >>> rectifier = LabelRectifier(num_classes=3)
+    >>> images, labels = torch.rand(2, 3, 32, 32), torch.zeros(2, 1, 32, 32)
+    >>> rectifier.rectify(images, labels, calibration=torch.tensor(300.0)).shape
+    torch.Size([2, 3, 32, 32])
 
     Args:
         num_classes: K, with the background.
@@ -116,6 +123,11 @@ class LabelRectifier(nn.Module):
 
 class DiffRectNetworks(TrainingNetworks):
     """The network that segments, and the rectifier that helps to train it.
+
+    >>> from custom.networks import DiffRectNetworks, LabelRectifier, UNet
+    >>> networks = DiffRectNetworks(UNet(num_classes=3), LabelRectifier(num_classes=3))
+    >>> networks.inference_network() is networks.segmenter
+    True
 
     Args:
         segmenter: the network that is trained and predicts.

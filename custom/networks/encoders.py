@@ -74,6 +74,7 @@ def build_encoder(
 ) -> nn.Module:
     """The encoder of that name.
 
+    >>> from custom.networks import build_encoder
     >>> build_encoder("none", in_channels=3).widths
     (16, 32, 64, 128, 256)
 

@@ -29,7 +29,7 @@ class TimeEmbedding(nn.Sequential):
 
 
 class LatentDenoiser(nn.Module):
-    """A small U-Net without a block at the finest resolution, from a noisy latent to the clean one (methods B4).
+    """A small U-Net without a block at the finest resolution, from a noisy latent to the clean one (DiffRect).
 
     The condition is added to the latent. The released code uses the sum for the last skip only, so that the way down
     does not see the condition; the paper feeds it to the network, and so do we unless `condition_in_down_path` is off.

@@ -18,7 +18,7 @@ SOLVERS = {"ddim": "dpmsolver++", "ddpm": "sde-dpmsolver++"}
 
 
 class LatentDiffusion:
-    """x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise, with abar of the cosine schedule; x_0 is predicted (methods B4).
+    """x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise, with abar of the cosine schedule; x_0 is predicted (DiffRect).
 
     Sampling starts from pure noise at step T - 1 and passes `sampling_steps` steps, spread evenly down to step 0: two
     of ten are 9 and 0. What is predicted at step 0 is the sample. diffusers' `DDIMScheduler` would go from 9 to 4;

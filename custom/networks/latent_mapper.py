@@ -48,6 +48,11 @@ class LatentMapper(nn.Module):
     predicted, as in the released code. The deep-supervision heads of GMS get no loss in SemiGDA and are left out.
     With 4 latent channels and width 32 it has 1,556,464 parameters.
 
+    >>> import torch
+    >>> from custom.networks import LatentMapper
+    >>> LatentMapper(latent_channels=4)(torch.rand(2, 4, 7, 7)).shape
+    torch.Size([2, 4, 7, 7])
+
     Args:
         latent_channels: channels of the latent.
         width: channels of the first unit; the deeper ones have 1, 2, 4, 4 times as many.

@@ -22,6 +22,14 @@ __all__ = ["load_model", "load_trained_weights", "model_details", "save_model"]
 def save_model(network: nn.Module, path: str | os.PathLike, details: dict[str, Any] | None = None) -> None:
     """Write all that inference needs, frozen weights and architecture included.
 
+    >>> from tempfile import TemporaryDirectory
+    >>> from custom.checkpoints import load_checkpoint
+    >>> from custom.networks import UNet, save_model
+    >>> with TemporaryDirectory() as folder:
+    ...     save_model(UNet(num_classes=3), f"{folder}/model.pt", {"image_size": 224})
+    ...     sorted(load_checkpoint(f"{folder}/model.pt"))
+    ['architecture', 'checksum', 'details', 'model']
+
     Args:
         network: the trained network; what only training needs is left out.
         path: the file, {"model", "architecture", "details", "checksum"}.
@@ -42,6 +50,13 @@ def save_model(network: nn.Module, path: str | os.PathLike, details: dict[str, A
 def model_details(path: str | os.PathLike) -> dict[str, Any]:
     """How the network of a `model.pt` was trained, such as image_size.
 
+    >>> from tempfile import TemporaryDirectory
+    >>> from custom.networks import UNet, model_details, save_model
+    >>> with TemporaryDirectory() as folder:
+    ...     save_model(UNet(num_classes=3), f"{folder}/model.pt", {"image_size": 224})
+    ...     model_details(f"{folder}/model.pt")
+    {'image_size': 224}
+
     Raises:
         InputError: missing or unreadable file.
     """
@@ -53,6 +68,15 @@ def model_details(path: str | os.PathLike) -> dict[str, Any]:
 
 def load_model(path: str | os.PathLike) -> nn.Module:
     """The network of a `model.pt`, in evaluation mode, without any download.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> import torch
+    >>> from custom.networks import UNet, load_model, save_model
+    >>> with TemporaryDirectory() as folder:
+    ...     save_model(UNet(num_classes=3), f"{folder}/model.pt", {"image_size": 224})
+    ...     network = load_model(f"{folder}/model.pt")
+    >>> network(torch.rand(1, 3, 224, 224)).shape
+    torch.Size([1, 1, 224, 224])
 
     Raises:
         InputError: missing or unreadable file, or not such a model.
@@ -106,6 +130,16 @@ def load_trained_weights(network: nn.Module, path: str | os.PathLike) -> None:
 
     A `model.pt` fills the network that predicts; what only helps to train it, such as a second network or a second
     decoder, keeps its own weights.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> import torch
+    >>> from custom.networks import UNet, load_trained_weights, save_model
+    >>> trained, network = UNet(seed=0), UNet(seed=1)
+    >>> with TemporaryDirectory() as folder:
+    ...     save_model(trained, f"{folder}/model.pt")
+    ...     load_trained_weights(network, f"{folder}/model.pt")
+    >>> torch.equal(network.heads[0].weight, trained.heads[0].weight)
+    True
 
     Raises:
         InputError: missing or unreadable file, not such a file, or another architecture.

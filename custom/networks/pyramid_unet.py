@@ -1,4 +1,4 @@
-"""The U-Net of URPC, which answers at four resolutions while it trains."""
+"""The U-Net of URPC, with logits at four resolutions in training."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ class PyramidUNet(TrainingNetworks):
 
     The U-Net is that of the other methods, with bilinear up-sampling by default; SSL4MIS (commit 126084d)
     takes transposed convolutions here (`upsampling=("transposed",)`). Its fourth further head, without use, is absent.
+
+    >>> import torch
+    >>> from custom.networks import PyramidUNet, UNet
+    >>> network = PyramidUNet(UNet(num_classes=3, seed=0)).eval()
+    >>> [tuple(logits.shape) for logits in network.all_logits(torch.rand(1, 3, 32, 32))]
+    [(1, 3, 32, 32), (1, 3, 32, 32), (1, 3, 32, 32), (1, 3, 32, 32)]
 
     Args:
         unet: the network that predicts, of at least five resolutions; with further decoders, the first one is used.

@@ -1,4 +1,4 @@
-"""The U-Net whose decoders are told what learnt class distributions say about the bottleneck (SCDL)."""
+"""The U-Net whose decoders also receive priors: learnt class distributions, compared with the bottleneck (SCDL)."""
 
 from __future__ import annotations
 
@@ -49,6 +49,13 @@ class SCDLUNet(UNet):
     zero: with the same U-Net weights the logits are at first exactly those of `UNet`.
 
     With 3 input channels, 2 classes and one decoder it has 2,709,730 parameters.
+
+    >>> import torch
+    >>> from custom.networks import SCDLUNet
+    >>> network = SCDLUNet(num_classes=3, seed=0).eval()
+    >>> logits, outputs = network.logits_with_distributions(torch.rand(2, 3, 64, 48))
+    >>> logits.shape, outputs.grid
+    (torch.Size([2, 3, 64, 48]), (4, 3))
 
     Args:
         num_classes: K, with the background.

@@ -20,7 +20,14 @@ __all__ = ["BranchOutputs", "SemiGDA"]
 
 
 class BranchOutputs(NamedTuple):
-    """Soft ordinal labels of the two branches, each [B, 1, H, W] in [0, K - 1]."""
+    """Soft ordinal labels of the two branches, each [B, 1, H, W] in [0, K - 1].
+
+    >>> import torch
+    >>> from custom.networks import BranchOutputs
+    >>> outputs = BranchOutputs(torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8))
+    >>> outputs.mask_branch.mean().item()
+    1.0
+    """
 
     image_branch: Tensor
     mask_branch: Tensor
@@ -47,6 +54,16 @@ class SemiGDA(nn.Module):
     A first stage without a quant_conv (the tiny autoencoders) gets a trainable 1x1 convolution in its place, because
     the CNN's head ends in a LeakyReLU and latents are signed.
 
+    >>> import torch
+    >>> from custom.networks import SemiGDA
+    >>> tiny = {"_class_name": "AutoencoderTiny"}  # random weights; a folder or hub id loads pretrained ones
+    >>> network = SemiGDA(tiny, num_classes=3, width=8, seed=0).eval()
+    >>> soft_labels = network(torch.rand(2, 3, 32, 32))
+    >>> soft_labels.shape
+    torch.Size([2, 1, 32, 32])
+    >>> network.label_codec.harden(soft_labels).unique().tolist() <= [0.0, 1.0, 2.0]
+    True
+
     Args:
         first_stage: a `FirstStage`, or what `load_first_stage` accepts.
         num_classes: K, with the background.
@@ -57,7 +74,7 @@ class SemiGDA(nn.Module):
         adapter_init: "default" or "identity", see `SkipAdapters`.
         dropout: dropout of the CNN's head.
         latent_noise: "unscaled" (release: the posterior's standard deviation is not multiplied by the scaling factor
-            though the mean is), "scaled" or "off". Image branch, training only, with probability 1/2 a batch.
+            though the mean is), "scaled" or "off". Image branch, training only, with probability 1/2 per batch.
         label_divisor: see `LabelCodec`.
         label_range: see `LabelCodec`.
         subfolder: passed to `load_first_stage`.
@@ -154,7 +171,7 @@ class SemiGDA(nn.Module):
         return Latents(self.latent_mapper(image_latent), mask_latent, posterior.skips, mask_skips)
 
     def _add_noise(self, mean: Tensor, log_variance: Tensor) -> Tensor:
-        """Gaussian noise of the posterior's width, for the whole batch or not at all (one coin a call)."""
+        """Gaussian noise of the posterior's width, for the whole batch or not at all (one coin per call)."""
         if self.latent_noise == "off" or torch.rand(()) >= 0.5:
             return mean
         deviation = torch.exp(0.5 * log_variance)

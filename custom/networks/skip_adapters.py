@@ -21,6 +21,12 @@ class SkipAdapters(nn.Module):
     output takes the place of the decoder features (paper section 3.3; placement from the released code). At Stable
     Diffusion's widths a set has 17,592,704 parameters.
 
+    >>> import torch
+    >>> from custom.networks import SkipAdapters
+    >>> adapters = SkipAdapters(decoder_widths=(32, 64), skip_widths=(16, 32))
+    >>> adapters(1, torch.rand(2, 64, 8, 8), torch.rand(2, 32, 8, 8)).shape  # level 1 has half the resolution
+    torch.Size([2, 64, 8, 8])
+
     Args:
         decoder_widths: channels of the decoder features at each level, the finest first.
         skip_widths: channels of the skips at each level, the finest first.

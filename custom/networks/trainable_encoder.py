@@ -36,9 +36,15 @@ class BasicBlock(nn.Module):
 class TrainableEncoder(nn.Module):
     """A residual CNN from images to latent moments, with one skip feature map for each resolution.
 
-    The paper says "ResNet", the released code calls it "resnet34": it is a wide net of (3, 4, 6) basic blocks without
+    The paper names it "ResNet", the released code "resnet34": it is a wide net of (3, 4, 6) basic blocks without
     max-pooling, without a fourth stage and without pretrained weights, as built here. With widths (128, 256, 512, 512)
     and 8 moments it has 49,743,728 parameters.
+
+    >>> import torch
+    >>> from custom.networks import TrainableEncoder
+    >>> moments, skips = TrainableEncoder((8, 16, 16), moment_channels=8)(torch.rand(2, 3, 32, 32))
+    >>> moments.shape, [skip.shape[-1] for skip in skips]
+    (torch.Size([2, 8, 8, 8]), [32, 16, 8])
 
     Args:
         widths: channels of each resolution, the finest first. Three or more further resolutions repeat the last depth.

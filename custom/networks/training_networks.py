@@ -16,6 +16,11 @@ class TrainingNetworks(nn.Module):
 
     Subclasses add the others as modules of their own. Everything that describes the prediction is that of `deployed`.
 
+    >>> from custom.networks import TrainingNetworks, UNet
+    >>> segmenter = UNet(num_classes=3, seed=0)
+    >>> TrainingNetworks(segmenter).inference_network() is segmenter
+    True
+
     Args:
         deployed: the network that predicts.
     """
@@ -56,6 +61,12 @@ class MeanTeacher(TrainingNetworks):
     a = min(1 - 1 / (t + 1), decay), as in SSL4MIS. Running statistics of batch normalisation are those of the student:
     SSL4MIS' teacher stays in training mode and never uses them.
 
+    >>> from custom.networks import MeanTeacher, UNet
+    >>> networks = MeanTeacher(UNet(num_classes=3, seed=0))
+    >>> any(parameter.requires_grad for parameter in networks.teacher.parameters())
+    False
+    >>> networks.update_teacher()  # after each step of the student's optimiser
+
     Args:
         student: the network that is trained and predicts.
         decay: the largest a.
@@ -89,6 +100,11 @@ class MeanTeacher(TrainingNetworks):
 
 class NetworkPair(TrainingNetworks):
     """Two networks that are trained together.
+
+    >>> from custom.networks import NetworkPair, UNet
+    >>> pair = NetworkPair(UNet(num_classes=3, seed=0), UNet(num_classes=3, seed=1))
+    >>> pair.inference_network() is pair.first
+    True
 
     Args:
         first: the one that predicts.

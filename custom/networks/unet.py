@@ -81,9 +81,17 @@ class UNetDecoder(nn.Module):
 
 
 class UNet(nn.Module):
-    """U-Net with one encoder and one or more decoders (SSL4MIS `unet.py`; methods B1).
+    """U-Net with one encoder and one or more decoders (SSL4MIS, `networks/unet.py`).
 
     With 3 input channels, 2 classes and one bilinear decoder it has 1,813,762 parameters. Images of any size work.
+
+    >>> import torch
+    >>> from custom.networks import UNet
+    >>> network = UNet(num_classes=3, seed=0).eval()
+    >>> network(torch.rand(2, 3, 64, 48)).shape  # soft labels
+    torch.Size([2, 1, 64, 48])
+    >>> network.logits(torch.rand(2, 3, 64, 48)).shape
+    torch.Size([2, 3, 64, 48])
 
     Args:
         num_classes: K, with the background.

@@ -23,23 +23,23 @@ FREE = {
     "checkpoint_interval",
     "device",
     "mlflow",
-    "mlflow_experiment",
     "num_workers",
     "output_dir",
-    "panel_interval",
     "resume",
     "run_name",
     "runs_dir",
     "tracker",
     "val_interval",
-    "alignment_val_interval",
+    "align#validation#interval",
+    "validate#panels#every",
 }
 """Options that a resumed run may change: where and how it computes, not what."""
 
 LONGER = ("segmentation_epochs", "epochs")
 """Epochs of a run's last stage, which may grow."""
 
-MOST_TOLD = 4
+MOST_SHOWN = 4
+LONGEST_SHOWN = 200  # two paths may differ at their ends alone
 
 
 def check_resumed_options(stored: str | os.PathLike[str], asked: Mapping[str, Any]) -> None:
@@ -60,12 +60,12 @@ def check_resumed_options(stored: str | os.PathLike[str], asked: Mapping[str, An
         return
     ours, theirs = dict(_leaves(asked)), dict(_leaves(known))
     differing = [
-        f"{key} {shown(value)}, now {shown(ours[key])}"
+        f"{key} {shown(value, LONGEST_SHOWN)}, now {shown(ours[key], LONGEST_SHOWN)}"
         for key, value in theirs.items()
         if key in ours and not _may_become(key, value, ours[key])
     ]
     if differing:
-        listed = "; ".join(differing[:MOST_TOLD]) + and_more(len(differing) - MOST_TOLD)
+        listed = "; ".join(differing[:MOST_SHOWN]) + and_more(len(differing) - MOST_SHOWN)
         raise InputError(
             f"cannot resume {Path(stored).parent}: it was started with {listed}. "
             "Give the run's own options, or leave --resume out to start another run"

@@ -25,6 +25,13 @@ class RandShiftScaleRotated(RandomizableTransform, MapTransform):
     Unlike `monai.transforms.RandAffined` it shifts by a fraction of each image's size, so that it can stand before
     resizing, and scales both axes alike. Angle, scale and both shifts are drawn uniformly.
 
+    >>> import torch
+    >>> from custom.transforms import RandShiftScaleRotated
+    >>> item = {"image": torch.rand(3, 32, 48), "label": torch.zeros(1, 32, 48)}
+    >>> changed = RandShiftScaleRotated(["image", "label"], prob=1.0).set_random_state(0)(item)
+    >>> changed["image"].shape, changed["label"].shape
+    (torch.Size([3, 32, 48]), torch.Size([1, 32, 48]))
+
     Args:
         keys: keys of tensors [C, W, H] of one size; shape and value range stay.
         prob: probability of any change.
@@ -89,6 +96,13 @@ class RandColourJitterd(RandomizableTransform, MapTransform):
     """Change brightness, contrast, saturation and hue of colour images, as torchvision's ColorJitter does.
 
     The four are drawn uniformly and always applied in this order; all keys of an item get the same change.
+
+    >>> import torch
+    >>> from custom.transforms import RandColourJitterd
+    >>> item = {"image": torch.rand(3, 32, 48)}
+    >>> changed = RandColourJitterd("image", prob=1.0).set_random_state(0)(item)
+    >>> bool((changed["image"] >= 0).all() and (changed["image"] <= 1).all())
+    True
 
     Args:
         keys: keys of images [3, W, H] in [0, 1]; both stay.

@@ -18,6 +18,13 @@ class SplitBranchesd(MapTransform):
     K - 1 (with K = 2 the foreground's probability), and "disagreement", [1, W, H], the largest difference between two
     branches over K - 1 (zero without branches).
 
+    >>> import torch
+    >>> from custom.transforms import SplitBranchesd
+    >>> soft = torch.tensor([0.5, 0.25, 0.75]).reshape(3, 1, 1)  # the mean, and two branches
+    >>> item = SplitBranchesd("pred")({"pred": soft})
+    >>> item["pred"].item(), item["disagreement"].item()
+    (0.5, 0.5)
+
     Args:
         keys: key of the soft labels.
         num_classes: K, with the background.

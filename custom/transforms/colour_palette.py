@@ -20,6 +20,10 @@ def colour_palette(num_classes: int) -> Tensor:
     four: each gets the colour of a 9 x 9 x 9 grid whose distance to the nearest colour before it is the largest (the
     first in the order of red, green, blue if several are). White comes first, then cyan, magenta and yellow.
 
+    >>> from custom.transforms import colour_palette
+    >>> colour_palette(3).tolist()
+    [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+
     Args:
         num_classes: K, with the background; at least 2.
     """
@@ -36,5 +40,11 @@ def colour_palette(num_classes: int) -> Tensor:
 
 
 def colour_labels(labels: Tensor, palette: Tensor) -> Tensor:
-    """Class indices [B, 1, H, W], float or integer -> colours [B, 3, H, W] of `palette` [K, 3]."""
+    """Class indices [B, 1, H, W], float or integer -> colours [B, 3, H, W] of `palette` [K, 3].
+
+    >>> import torch
+    >>> from custom.transforms import colour_labels, colour_palette
+    >>> colour_labels(torch.ones(1, 1, 1, 1), colour_palette(3)).flatten().tolist()
+    [1.0, 0.0, 0.0]
+    """
     return palette[labels.squeeze(1).long()].movedim(-1, 1).contiguous()

@@ -11,7 +11,7 @@ __all__ = ["copy_paste_mask", "mix"]
 
 
 def copy_paste_mask(height: int, width: int, share: float = 2 / 3, device: torch.device | None = None) -> Tensor:
-    """A mask of ones with a rectangle of zeros, [1, 1, height, width], shared by a batch (release: methods A8).
+    """A mask of ones with a rectangle of zeros, [1, 1, height, width], shared by a batch (released code only).
 
     The sides of the rectangle are floor(share * side), 149 of 224; its corner is uniform over all integer positions
     from 0 to side - rectangle - 1.

@@ -29,7 +29,13 @@ class RandEnhanced(RandomizableTransform, MapTransform):
 
     MONAI's `RandAdjustContrast` and `RandGaussianSharpen` are other operations, and its `RandGaussianSmooth` draws
     another width for each axis; these are Pillow's, which DiffRect uses. Like Pillow's images the changed ones have 256
-    values a colour. All keys of an item get the same change.
+    values per colour. All keys of an item get the same change.
+
+    >>> import torch
+    >>> from custom.transforms import RandEnhanced
+    >>> blurred = RandEnhanced("image", "blur", low=0.1, high=2.0, prob=1.0).set_random_state(0)
+    >>> blurred({"image": torch.rand(3, 32, 48)})["image"].shape
+    torch.Size([3, 32, 48])
 
     Args:
         keys: keys of images [3, W, H] in [0, 1]; both stay.
@@ -76,6 +82,6 @@ class RandEnhanced(RandomizableTransform, MapTransform):
         return changed
 
     def _apply(self, image: np.ndarray) -> np.ndarray:
-        """The changed image, [3, W, H] in [0, 1]. None of the operations minds that Pillow takes W for rows."""
+        """The changed image, [3, W, H] in [0, 1]. Pillow takes W for rows, which changes none of the operations."""
         picture = Image.fromarray(np.moveaxis((image.clip(0, 1) * 255).round().astype(np.uint8), 0, -1))
         return np.moveaxis(np.asarray(OPERATIONS[self.operation](picture, self.amount)), -1, 0) / 255

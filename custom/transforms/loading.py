@@ -27,6 +27,17 @@ class LoadImageAndLabeld(MapTransform):
     MONAI reader. `meta` holds among others `filename_or_obj` and `spatial_shape` (W, H). EXIF orientation is applied
     to both, so that a photograph and its mask match.
 
+    >>> from tempfile import TemporaryDirectory
+    >>> from PIL import Image
+    >>> from custom.transforms import LoadImageAndLabeld
+    >>> with TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (48, 32), "white").save(f"{folder}/image.png")
+    ...     Image.new("L", (48, 32), 255).save(f"{folder}/mask.png")
+    ...     item = {"image": f"{folder}/image.png", "label": f"{folder}/mask.png"}
+    ...     loaded = LoadImageAndLabeld(["image", "label"])(item)
+    >>> loaded["image"].shape, loaded["label"].max().item()
+    (torch.Size([3, 48, 32]), 1.0)
+
     Args:
         keys: the key of the image, followed by that of the label if labels are to be loaded.
         num_classes: number of classes, background included. Binary masks may hold 0/1 or 0/255.

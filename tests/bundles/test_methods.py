@@ -25,7 +25,6 @@ LABELS_ONLY = {"supervised", "semigda_supervised"}
 CLASSES = 4
 SMALL = {
     "diffrect": {
-        "network_def#widths": [4, 8, 8, 8, 8],
         "network_def#denoiser_widths": [8, 8],
         "network_def#time_channels": 16,
     }

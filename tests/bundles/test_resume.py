@@ -17,7 +17,7 @@ from tests.conftest import KL
 
 KILLED = """
 import json, os, signal, sys
-from custom.engines import SemiGDAAlignment, SemiGDASegmentation
+from custom.methods import SemiGDAAlignment, SemiGDASegmentation
 from custom.handlers import stage_checkpoint
 from tests.bundles.conftest import train
 
@@ -149,7 +149,7 @@ def test_a_finished_run_trains_on_with_a_longer_schedule(phantom, tmp_path):
     train(**arguments, resume=True, segmentation_epochs=5)
     state = load_checkpoint(run / "checkpoints" / "segmentation_checkpoint.pt")
     assert (state["trainer"]["epoch"], state["trainer"]["max_epochs"]) == (5, 5)
-    assert state["objects"]["schedule"]["cycle_length"] == 4  # ceil(10 iterations / 3 cycles), as of a new run
+    assert state["objects"]["network_schedule"]["cycle_length"] == 4  # ceil(10 iterations / 3 cycles), as of a new run
     assert_equal(best, load_checkpoint(run / "checkpoints" / "alignment_best.pt"))
     assert json.loads((run / "finished.json").read_text())["epochs"]["segmentation"] == 5
 

@@ -19,7 +19,6 @@ from tests.methods.conftest import (
     make_batch,
     make_trainer,
     make_unet,
-    moved,
     run,
 )
 
@@ -93,15 +92,6 @@ def test_each_network_is_asked_for_the_other_ones_hard_answer():
     assert output["cross_second"].item() == pytest.approx(-(math.log(0.3) + math.log(0.7)) / 2)
 
 
-def test_both_networks_learn_everywhere():
-    pair = make_pair()
-    before = copy.deepcopy(pair)
-    run(make_trainer(CrossPseudoSupervision, pair, [make_batch(size=32)]))
-    # in front of batch normalisation a bias cancels out, so it may stay
-    learning = {name for name, _ in pair.named_parameters() if not name.endswith("conv.bias")}
-    assert learning <= moved(before, pair)
-
-
 def test_pseudo_labels_carry_no_gradient():
     pair = make_pair()
     trainer = make_trainer(CrossPseudoSupervision, pair, [make_batch()])
@@ -125,11 +115,6 @@ def test_labels_only_leave_the_supervised_losses():
     (output,) = run(make_trainer(CrossPseudoSupervision, make_pair(), [make_batch(2, 0)]))
     assert set(output) == {"loss", "consistency_weight", "supervised_first", "supervised_second"}
     assert output["loss"] == pytest.approx(float(output["supervised_first"] + output["supervised_second"]))
-
-
-def test_one_labelled_and_one_unlabelled_image_are_enough():
-    (output,) = run(make_trainer(CrossPseudoSupervision, make_pair(), [make_batch(1, 1, size=32)]))
-    assert math.isfinite(output["loss"])
 
 
 @pytest.mark.learning

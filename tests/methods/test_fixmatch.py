@@ -103,17 +103,6 @@ def test_without_unlabelled_images_the_supervised_loss_is_all(pseudo):
     assert loss is terms["supervised"] and list(terms) == ["supervised"]
 
 
-@pytest.mark.parametrize("pseudo", ["masked", "ssl4mis"])
-def test_three_classes_train(pseudo):
-    torch.manual_seed(0)
-    network = make_unet(num_classes=3)
-    labels = torch.randint(3, (1, 1, 16, 16)).float()
-    batch = Batch(torch.rand(2, 3, 16, 16), labels, torch.rand(2, 3, 16, 16))
-    loss, _ = make_fixmatch(network, pseudo=pseudo, threshold=0.0).loss(batch, 1.0)
-    loss.backward()
-    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
-
-
 @pytest.mark.parametrize(
     "options, message", [({"pseudo": "hard"}, "choose 'masked' or 'ssl4mis'"), ({"threshold": 95}, "from 0 to 1")]
 )

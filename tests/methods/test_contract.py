@@ -1,0 +1,268 @@
+"""What every method must do. A new method is one line in `METHODS`."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Events
+from torch import nn
+from torch.optim import SGD
+
+from custom.handlers import StageCheckpoint
+from custom.labels import IGNORED_LABEL
+from custom.methods import (
+    CrossPseudoSupervision,
+    CrossPseudoSupervisionWithSCDL,
+    DiffRect,
+    FixMatch,
+    InterpolationConsistency,
+    MutualConsistency,
+    MutualConsistencyWithSCDL,
+    SemiGDAAlignment,
+    SemiGDASegmentation,
+    Supervised,
+    SupervisedWithSCDL,
+    UncertaintyAwareMeanTeacher,
+    UncertaintyRectifiedPyramidConsistency,
+)
+from custom.methods.trainer import MethodTrainer, dice_and_cross_entropy
+from custom.networks import (
+    SCDLUNet,
+    SCDLUNetPair,
+    SemiGDA,
+    UNet,
+    UNetPair,
+    UNetWithPyramid,
+    UNetWithRectifier,
+    UNetWithTeacher,
+    load_model,
+    save_model,
+)
+from tests.conftest import CONFIGS, perturb
+from tests.methods.conftest import WIDTHS, dice_of, disc_batches, make_batch, make_trainer, moved, run
+
+TWO_DECODERS = {"upsampling": ("bilinear", "transposed")}
+SMALL = {"widths": WIDTHS, "seed": 0}
+SCDL = {**SMALL, "embedding_channels": 8, "samples": 5}
+RECTIFIER = {**SMALL, "denoiser_widths": (8, 8), "time_channels": 16}
+
+# One line each: how to make a trainer from a number of classes, batches and arguments of `make_trainer`
+
+
+def of(method: type[MethodTrainer], network: type[nn.Module], settings: dict[str, Any], **options: Any) -> Callable:
+    """A function that makes trainers of the method for a network of these settings."""
+
+    def make(num_classes: int, batches: list[dict], **arguments: Any) -> MethodTrainer:
+        return make_trainer(method, network(num_classes, **settings), batches, **{**options, **arguments})
+
+    return make
+
+
+def of_two_optimizers(num_classes: int, batches: list[dict], **arguments: Any) -> MethodTrainer:
+    """DiffRect, whose rectifier has an optimiser of its own."""
+    network = UNetWithRectifier(num_classes, **RECTIFIER)
+    rates = {"lr": arguments.pop("learning_rate", 0.01), "momentum": arguments.pop("momentum", 0.0)}
+    optimizers = {
+        "optimizer": SGD(network.segmenter.parameters(), **rates),
+        "rectifier_optimizer": SGD(network.rectifier.parameters(), **rates),
+    }
+    return make_trainer(DiffRect, network, batches, refine_start=0.0, **{**optimizers, **arguments})
+
+
+def of_semigda(method: type[MethodTrainer], **options: Any) -> Callable:
+    """A function that makes trainers of a stage of SemiGDA, all of whose trained parameters have one optimiser."""
+
+    def make(num_classes: int, batches: list[dict], learning_rate: float = 0.01, **arguments: Any) -> MethodTrainer:
+        options["learning_rate"] = 4 * learning_rate  # behind a frozen decoder gradients are small
+        network = SemiGDA(CONFIGS["tiny"], num_classes, width=4, mapper_width=8, seed=0)
+        return make_trainer(method, network, batches, **{**options, **arguments})
+
+    return make
+
+
+SEMIGDA = {
+    "SemiGDA, alignment": of_semigda(SemiGDAAlignment),
+    "SemiGDA, segmentation": of_semigda(SemiGDASegmentation, mixing_start=0.0),
+}
+METHODS = {
+    **SEMIGDA,
+    "Supervised": of(Supervised, UNet, SMALL),
+    "UA-MT": of(UncertaintyAwareMeanTeacher, UNetWithTeacher, SMALL),
+    "ICT": of(InterpolationConsistency, UNetWithTeacher, SMALL),
+    "FixMatch": of(FixMatch, UNet, SMALL, threshold=0.6),
+    "FixMatch of SSL4MIS": of(FixMatch, UNet, SMALL, pseudo="ssl4mis"),
+    "CPS": of(CrossPseudoSupervision, UNetPair, SMALL),
+    "MC-Net": of(MutualConsistency, UNet, SMALL | TWO_DECODERS),
+    "URPC": of(UncertaintyRectifiedPyramidConsistency, UNetWithPyramid, SMALL),
+    "DiffRect": of_two_optimizers,
+    "SCDL": of(SupervisedWithSCDL, SCDLUNet, SCDL, scdl_start=0.0),
+    "SCDL by tokens": of(SupervisedWithSCDL, SCDLUNet, SCDL, scdl_start=0.0, proxy_to_embedding_form="token"),
+    "CPS with SCDL": of(CrossPseudoSupervisionWithSCDL, SCDLUNetPair, SCDL, scdl_start=0.0),
+    "MC-Net with SCDL": of(MutualConsistencyWithSCDL, SCDLUNet, SCDL | TWO_DECODERS, scdl_start=0.0),
+}
+TEACH_THEMSELVES = ("MC-Net", "MC-Net with SCDL", "DiffRect")  # labelled images too have an unsupervised loss
+
+
+@pytest.fixture(params=METHODS.values(), ids=METHODS)
+def make(request):
+    return request.param
+
+
+@pytest.fixture(params=[2, 4], ids=["K=2", "K=4"])
+def num_classes(request):
+    return request.param
+
+
+def batches_of(count, labelled=2, unlabelled=2, num_classes=2):
+    return [
+        make_batch(labelled, unlabelled, num_classes, size=32, strong=True, seed=index) for index in range(1, count + 1)
+    ]
+
+
+# Training
+
+
+@pytest.mark.learning
+@pytest.mark.parametrize("unlabelled", [True, False], ids=["", "labels only"])
+def test_a_tiny_set_is_learnt(unlabelled, make, num_classes):
+    batches = disc_batches(num_classes, unlabelled, strong=True)
+    trainer = make(num_classes, batches, max_epochs=5, learning_rate=0.05, momentum=0.9)
+    losses = [float(next(value for key, value in out.items() if key.startswith("supervised"))) for out in run(trainer)]
+    assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
+
+
+@pytest.mark.parametrize(("labelled", "unlabelled"), [(2, 2), (1, 1), (2, 0)])
+def test_every_parameter_learns_with_one_image_of_each_kind_and_without_unlabelled_ones_too(
+    labelled, unlabelled, make, num_classes
+):
+    trainer = make(num_classes, batches_of(2, labelled, unlabelled, num_classes))
+    torch.manual_seed(0)
+    network = perturb(trainer.network)  # what starts at zero passes no gradient on to what is before it
+    before = copy.deepcopy(network)
+    assert all(math.isfinite(float(value)) for output in run(trainer) for value in output.values())
+    untrained = ("first_stage.", "image_adapters.", "mask_adapters.")
+    untrained = untrained if isinstance(trainer, SemiGDAAlignment) else untrained[:1]
+    learning = {name for name, _ in network.named_parameters() if not name.startswith(untrained)}
+    changed = moved(before, network)
+    assert changed <= learning
+    still = learning - changed
+    # In front of batch normalisation a bias cancels out, so rounding decides whether it moves.
+    kinds = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
+    may_stay = {f"{name}.bias" for name, part in network.named_modules() if isinstance(part, kinds)}
+    assert still <= {name for name in may_stay if "heads." not in name and "rectifier.head." not in name}
+
+
+def test_under_autocast_the_losses_are_finite_and_in_single_precision(make):
+    trainer = make(2, batches_of(1), amp=True)
+    (output,) = run(trainer)
+    assert all(math.isfinite(float(value)) for value in output.values())
+    assert {value.dtype for value in output.values() if torch.is_tensor(value)} == {torch.float32}
+    assert {parameter.dtype for parameter in trainer.network.parameters()} == {torch.float32}
+
+
+# Ignored pixels
+
+
+def ignored_batch(unlabelled=2, num_classes=2, share=0.75, seed=1):
+    """A random batch whose labels are undecided in the upper part of every image, and at scattered pixels below."""
+    (batch,) = batches_of(1, 2, unlabelled, num_classes)
+    labels = batch["labelled"]["label"]
+    labels[:, :, : round(32 * share)] = IGNORED_LABEL
+    labels[torch.rand(labels.shape, generator=torch.Generator().manual_seed(seed)) < 0.1] = IGNORED_LABEL
+    return batch
+
+
+class Witness(nn.Module):
+    """The usual supervised loss, which keeps the gradients of the logits that are compared with true labels."""
+
+    def __init__(self):
+        super().__init__()
+        self.loss = dice_and_cross_entropy()
+        self.seen = []
+
+    def forward(self, logits, labels):
+        if (labels == IGNORED_LABEL).any():
+            logits.retain_grad()
+            self.seen.append((logits, labels))
+        return self.loss(logits, labels)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - SEMIGDA.keys()))  # SemiGDA has soft labels
+def test_ignored_pixels_give_the_logits_no_gradient(name, num_classes):
+    witness = Witness()
+    run(METHODS[name](num_classes, [ignored_batch(num_classes=num_classes)], loss_function=witness))
+    assert witness.seen
+    for logits, labels in witness.seen:
+        ignored = (labels == IGNORED_LABEL).expand_as(logits)
+        assert not logits.grad[ignored].any()
+        assert logits.grad[~ignored].any()
+
+
+@pytest.mark.parametrize("unlabelled", [0, 2])
+@pytest.mark.parametrize("name", METHODS)
+def test_labels_of_ignored_pixels_alone_train_without_supervision(name, unlabelled, num_classes):
+    (output,) = run(METHODS[name](num_classes, [ignored_batch(unlabelled, num_classes, share=1.0)]))
+    supervised = [float(value) for key, value in output.items() if key.startswith("supervised") or key == "anchor"]
+    assert supervised and not any(supervised)
+    assert all(math.isfinite(float(value)) for value in output.values())
+    if not unlabelled and name not in TEACH_THEMSELVES:
+        assert output["loss"] == 0
+
+
+@pytest.mark.learning
+@pytest.mark.parametrize("name", ["Supervised", "SCDL"])
+def test_discs_are_learnt_though_a_third_of_every_label_is_undecided(name):
+    batches = disc_batches()
+    for batch in batches:
+        batch["labelled"]["label"][:, :, ::3] = IGNORED_LABEL
+    trainer = METHODS[name](2, batches, max_epochs=25, learning_rate=0.05, momentum=0.9)
+    run(trainer)
+    assert dice_of(trainer.network) > 0.7
+
+
+# Going on, and files
+
+
+def with_checkpoint(trainer, folder):
+    """The trainer, and the checkpoint that seeds and saves each of its epochs."""
+    checkpoint = StageCheckpoint(folder, "stage", trainer, None, trainer.stateful_objects(), seed=3)
+    trainer.state.epoch_length = len(trainer.data_loader)
+    checkpoint.attach()
+    return trainer, checkpoint
+
+
+class SwitchedOff(Exception):
+    """Stands for a machine that is switched off."""
+
+
+def switch_off():
+    raise SwitchedOff
+
+
+def test_an_interrupted_run_goes_on_bit_for_bit(make, tmp_path):
+    settings = {"batches": batches_of(2), "max_epochs": 3, "momentum": 0.9}
+    whole, _ = with_checkpoint(make(2, **settings), tmp_path / "whole")
+    whole.run()
+    interrupted, _ = with_checkpoint(make(2, **settings), tmp_path / "parts")
+    interrupted.add_event_handler(Events.ITERATION_COMPLETED(once=3), switch_off)
+    with pytest.raises(SwitchedOff):
+        interrupted.run()
+    resumed, checkpoint = with_checkpoint(make(2, **settings), tmp_path / "parts")
+    assert checkpoint.restore()
+    assert resumed.state.epoch == 1
+    resumed.run()
+    state = resumed.network.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in whole.network.state_dict().items())
+
+
+def test_a_trained_network_predicts_the_same_from_its_model_file(make, num_classes, tmp_path):
+    trainer = make(num_classes, batches_of(1, num_classes=num_classes))
+    run(trainer)
+    save_model(trainer.network, tmp_path / "model.pt")
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(load_model(tmp_path / "model.pt")(images), trainer.network.eval()(images))
