@@ -37,7 +37,7 @@ def read_curve(run: Path, name: str, stage: str = "segmentation") -> tuple[list[
 def draw_curves(
     runs: list[Path], names: list[str], output: Path, metric: str = "dice", labelled_batches: list[int] | None = None
 ) -> None:
-    """Write a PNG with one panel a branch and one line a run: validation metric over training steps.
+    """Write a PNG with a panel for each branch and a line for each run: validation metric over training steps.
 
     With `labelled_batches`, the number of labelled images in a step of each run, over the labelled images seen.
     """

@@ -1,4 +1,4 @@
-"""A MONAI Label server in a process of its own, on loopback, for as long as a script or a test needs it."""
+"""A MONAI Label server in a process of its own, at 127.0.0.1, while a script or a test needs it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class LabelServer:
 
     Attributes:
         url: where the server listens.
-        log: file with all that the server and its trainings print; a second server of the same app goes on in it.
+        log: file with the output of the server and its trainings; a second server of the same app adds to it.
 
     Raises:
         InputError: MONAI Label is not installed beside this Python, or the server ends instead of starting.
@@ -75,7 +75,7 @@ class LabelServer:
             except urllib.error.URLError:
                 time.sleep(0.5)
         self.stop()
-        raise InputError(f"the server of {self.app} did not start; {self.log} says why")
+        raise InputError(f"the server of {self.app} did not start; see {self.log} for the reason")
 
     def get(self, path: str) -> Any:
         """The JSON answer to a GET request."""
@@ -102,7 +102,7 @@ class LabelServer:
                 time.sleep(0.5)
 
     def stop(self, kill: bool = False) -> None:
-        """End the server and the processes it started; `kill` leaves them no time, as a power cut would."""
+        """End the server and the processes it started; with `kill` at once, as in a power failure."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL if kill else signal.SIGTERM)
             try:

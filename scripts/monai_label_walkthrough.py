@@ -1,4 +1,4 @@
-"""Annotate, train, be asked for the next images: against a real MONAI Label server, with the known masks as annotator.
+"""Annotation, training and choice of the next images with a real MONAI Label server; known masks are the annotations.
 
 python -m scripts.monai_label_walkthrough --bundle bundles/semigda_busi --dataset-dir data/busi \
     --first-stage FIRST_STAGE --output walkthrough
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Walkthrough", "main"]
 
 ARMS = ("disagreement", "random", "labels only")
-POLL = 1.0  # seconds between two questions whether something is finished
+POLL = 1.0  # seconds between two requests for the status
 
 
 class Walkthrough:
@@ -48,12 +48,12 @@ class Walkthrough:
         output: folder to make; holds an app and a datastore for each arm, and the results.
         bundle: folder of the bundle.
         settings: of the untrained model, see `add_bundle`.
-        pool: items with "image" and "label", which become the datastore; its labels are given when asked for.
+        pool: items with "image" and "label", which become the datastore; its labels are given in rounds.
         test: items with "image" and "label".
         requests: what each training request contains.
         start: labels of the first round, drawn with `seed`.
         add: labels that each further round adds.
-        rounds: trainings of an arm.
+        rounds: trainings of each arm.
         seed: of the first labels and of the training.
     """
 
@@ -137,7 +137,7 @@ class Walkthrough:
         from monailabel.client import MONAILabelClient
 
         start = time.monotonic()
-        answers = self._folder(arm) / "answers"  # not the server's own temporary folder: it clears away what it sent
+        answers = self._folder(arm) / "answers"  # the server deletes what it sent from its own temporary folder
         client = MONAILabelClient(server.url, tmpdir=str(answers))
         client.train_start(self.model, {**self.request, **request})
         self._wait_for(lambda: client.train_status()["status"] not in ("SUBMITTED", "RUNNING"))
@@ -180,7 +180,7 @@ class Walkthrough:
         if strategy == "disagreement":
             server.score(self.model)
         images: dict[str, str] = {}
-        while len(images) < self.add:  # "random" may draw an image twice
+        while len(images) < self.add:  # "random" may draw the same image twice
             answer = server.post(f"/activelearning/{strategy}")
             images[answer["id"]] = answer.get("reason", "")
         print(json.dumps({strategy: images}), flush=True)
@@ -208,7 +208,7 @@ def format_results(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def draw_results(rows: Sequence[dict[str, Any]], output: Path) -> None:
-    """Write a PNG: mean test Dice over the number of labels, a line an arm, with bootstrap intervals."""
+    """Write a PNG: mean test Dice over the number of labels, a line for each arm, with bootstrap intervals."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained", dpi=110)
@@ -246,7 +246,7 @@ _COUNT = WholeNumber(1, 1_000_000)
 @click.option("--test", type=_COUNT, metavar="N", help="Test images, the first of the list (default: all).")
 @click.option("--start", type=_COUNT, default=8, metavar="N", help="Labels of the first round (default: 8).")
 @click.option("--add", type=_COUNT, default=8, metavar="N", help="Labels that each further round adds (default: 8).")
-@click.option("--rounds", type=_COUNT, default=2, metavar="N", help="Trainings of an arm (default: 2).")
+@click.option("--rounds", type=_COUNT, default=2, metavar="N", help="Trainings of each arm (default: 2).")
 @click.option("--epochs", type=_COUNT, default=50, metavar="N")
 @click.option("--alignment-epochs", type=_COUNT, metavar="N")
 @click.option("--seed", type=SEED, default=0, metavar="N")

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from custom.engines import AlignmentTrainer, SegmentationTrainer
+    from custom.methods import MethodTrainer
     from custom.networks import SemiGDA
 
 __all__ = ["decode_in_two_passes", "main"]
 
 
 def decode_in_two_passes(network: SemiGDA, images: Tensor) -> Tensor:
-    """What `SemiGDA.predict_branches` computes with one pass of the decoder, with one pass for each branch."""
+    """The same as `SemiGDA.predict_branches`, with a pass of the decoder for each branch instead of one."""
     import torch
 
     latents = network.encode_images(images)
@@ -45,7 +45,7 @@ def decode_in_two_passes(network: SemiGDA, images: Tensor) -> Tensor:
 
 
 def _measure(calls: dict[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each call; the calls take turns, so that a disturbance hits all alike."""
+    """Median seconds of each call; the calls take turns, so that other load affects all in the same way."""
     import torch
 
     seconds: dict[str, list[float]] = {name: [] for name in calls}
@@ -62,7 +62,7 @@ def _measure(calls: dict[str, Callable[[], object]], repeats: int, device: torch
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def _trainer_step(trainer: AlignmentTrainer | SegmentationTrainer, batch: dict, iteration: int) -> Callable[[], object]:
+def _trainer_step(trainer: MethodTrainer, batch: dict, iteration: int) -> Callable[[], object]:
     def step() -> object:
         trainer.state.iteration = iteration
         return trainer._iteration(trainer, batch)
@@ -95,8 +95,7 @@ def command(
     options = dict(locals())
     import torch
 
-    from custom.engines import AlignmentTrainer, SegmentationTrainer
-    from custom.losses import ConsistencyWeight, PseudoLabels, SoftLabelDiceLoss
+    from custom.methods import SemiGDAAlignment, SemiGDASegmentation
     from custom.networks import SemiGDA
 
     options["device"] = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -108,21 +107,10 @@ def command(
     pair = {"labelled": {"image": images, "label": labels}, "unlabelled": {"image": torch.rand(shape, device=device)}}
     # any sized iterable: the steps are called one by one
     shared = {"device": device, "max_epochs": 2, "train_data_loader": [pair], "network": network, "amp": amp}
-    shared["consistency_weight"] = ConsistencyWeight()
-    sgd = {"lr": 1e-4, "momentum": 0.9}
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    align = AlignmentTrainer(
-        optimizer=torch.optim.AdamW(network.latent_mapper.parameters()),
-        encoder_optimizer=torch.optim.SGD(network.encoder_parameters(), **sgd),
-        **shared,
-    )
-    segment = SegmentationTrainer(
-        optimizer=torch.optim.SGD(trainable, **sgd),
-        loss_function=SoftLabelDiceLoss(),
-        pseudo_labels=PseudoLabels(),
-        mixing_start=0.5,
-        **shared,
-    )
+    align = SemiGDAAlignment(**shared)
+    sgd = torch.optim.SGD(trainable, lr=1e-4, momentum=0.9)
+    segment = SemiGDASegmentation(optimizer=sgd, mixing_start=0.5, **shared)
     both = torch.cat([images, pair["unlabelled"]["image"]])
 
     def autocast() -> torch.autocast:

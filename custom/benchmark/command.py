@@ -2,16 +2,17 @@ r"""Compare methods on a bundle: same data, schedule, selection and test for all
 
 python -m custom benchmark --bundle bundles/semigda_busi --dataset-dir DIR --methods semigda,supervised,ua_mt \
     --labels 10,30 --seeds 0,1,2 --output DIR
-python -m custom benchmark --output DIR --report-only        tables and pictures again, from what is there
+python -m custom benchmark --output DIR --report-only        writes tables and pictures again
 
 Every method is trained with every labelled subset of the datalist ("10" means its subset "10%") and every seed, each
-run in a process of its own. What all runs share is said in one file, protocol.json beside this module; `--protocol
-FILE` replaces it, and any further `--KEY VALUE` changes one key of train.json in it for all runs, as in
-`--image-size 64`. What a method's own overlay sets stays the method's, except for image size, epochs and batches.
+run in a process of its own. The settings that all runs share are in one file, protocol.json beside this module.
+`--protocol FILE` replaces it, and any further `--KEY VALUE` changes one key of train.yaml for all runs, as in
+`--image-size 64` or `--optimizer#momentum 0.5`. What the overlay of a method sets is kept, except for image size,
+epochs and batches, and a setting that a method does not have is left out for this method.
 
-OUTPUT then holds table.md, table.csv, runs.csv, dice_by_labels.png, pictures.png, protocol.json, runs/ (one folder and
-one .log a run) and mlruns.db. The same command goes on where it was stopped; with more methods, labels or seeds it adds
-to what is there. The exit status is 1 if any run failed.
+OUTPUT then holds table.md, table.csv, runs.csv, dice_by_labels.png, pictures.png, protocol.json, runs/ (a folder and
+a .log for each run) and mlruns.db. The same command continues a benchmark that was stopped; with more methods, labels
+or seeds it adds to it. The exit status is 1 if any run failed.
 """
 
 from __future__ import annotations
@@ -22,15 +23,9 @@ from typing import Any
 
 import click
 
+from custom.benchmark.overrides import parse_overrides, refuse_mistyped
 from custom.benchmark.plan import make_plan, split_list
-from custom.benchmark.protocol import (
-    DEFAULT_PROTOCOL,
-    check_protocol,
-    parse_overrides,
-    read_base,
-    read_protocol,
-    refuse_mistyped,
-)
+from custom.benchmark.protocol import DEFAULT_PROTOCOL, check_protocol, read_base, read_protocol
 from custom.command_line import BUNDLE, Command, PathTo, Text, WholeNumber, run_command
 from custom.errors import InputError
 
@@ -44,7 +39,7 @@ _HELP = __doc__.replace("\n\n", "\n\n\b\n")  # line by line, as it stands above
 @click.option("--bundle", type=BUNDLE, metavar="DIR", help="Folder of the bundle.")
 @click.option("--dataset-dir", type=PathTo("folder"), metavar="DIR", help="Folder of the data.")
 @click.option("--datalist", type=PathTo("file"), metavar="FILE", help="Default: datalist.json in --dataset-dir.")
-@click.option("--methods", type=Text(), metavar="A,B", help="semigda and names of configs/methods.")
+@click.option("--methods", type=Text(), metavar="A,B", help="semigda and names of custom/configs/methods.")
 @click.option("--labels", type=Text(), metavar="A,B", help="Labelled subsets: 10,30 for 10%,30%; all.")
 @click.option("--seeds", type=Text(), default="0,1,2", metavar="A,B", help="Default: 0,1,2.")
 @click.option(
@@ -64,7 +59,7 @@ _HELP = __doc__.replace("\n\n", "\n\n\b\n")  # line by line, as it stands above
 @click.option("--report-only", is_flag=True, help="Train nothing.")
 @click.pass_context
 def command(context: click.Context, report_only: bool, published: str | None, **options: Any) -> int:
-    """Check what is asked for, then train or report."""
+    """Check the options, then train or report."""
     overrides = parse_overrides(context.args)
     base = read_base(options["bundle"]) if options["bundle"] else {}
     refuse_mistyped(overrides, base, [param.name for param in context.command.params])
@@ -101,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _plain(option: str, folder: Path) -> Path:
-    """The absolute path; the runs' command and configuration hold it."""
+    """The absolute path, which becomes part of a command and a configuration of each run."""
     if any(text in str(folder.absolute()) for text in ("[", "]", "'", '"', ",", "@#", "%#")):
         raise InputError(f"{option} {folder}: MONAI takes no brackets, quotes and commas in it; give another path")
     return folder.absolute()

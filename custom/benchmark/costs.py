@@ -32,12 +32,12 @@ class Cost:
 
 
 def inference_cost(network: nn.Module, image_size: int) -> Cost:
-    """Count for one RGB image of `image_size` x `image_size` pixels; the network loses its values."""
+    """Count for one RGB image of `image_size` x `image_size` pixels. The values of the network are lost."""
     parameters = list(network.parameters())
     counts = sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
     try:
         macs = _count(network.eval().to("meta"), torch.empty(1, 3, image_size, image_size, device="meta"))
-    except (RuntimeError, NotImplementedError):  # an operation that wants to see values
+    except (RuntimeError, NotImplementedError):  # an operation that depends on values
         macs = _count(network.to_empty(device="cpu"), torch.rand(1, 3, image_size, image_size))
     return Cost(*counts, macs)
 
@@ -49,7 +49,7 @@ def _count(network: nn.Module, images: torch.Tensor) -> int:
 
 
 def kept_cost(method: str, model: Path, image_size: int, output: Path) -> Cost:
-    """The cost of a method's `model.pt`, counted once and kept in `costs.json` of the output folder."""
+    """The cost of the `model.pt` of a method, counted once and kept in `costs.json` of the output folder."""
     file = output / "costs.json"
     known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if method not in known:

@@ -28,6 +28,9 @@ __all__ = ["PERCENTILES", "choose_images", "draw_pictures", "predict"]
 PERCENTILES = (10, 30, 50, 70, 90)
 TILE_SIZE = 190
 
+# Keys of evaluate.yaml, with those of train.yaml. The model.pt itself holds its image size and order of colours.
+_SETTINGS_OF_EVALUATION = {"resize#mode": "validate#resize#mode", "amp": "amp", "device": "device"}
+
 
 def choose_images(dice_by_image: Sequence[Mapping[str, float]], percentiles: Sequence[int] = PERCENTILES) -> list[str]:
     """Images that favour no method: those nearest to percentiles of the mean Dice over the methods.
@@ -54,22 +57,22 @@ def draw_pictures(
     path: Path,
     title: str = "",
 ) -> None:
-    """Write a PNG with a row per image: the image, its truth, and every method's prediction with its Dice.
+    """Write a PNG with a row per image: the image, its truth, and the prediction of every method with its Dice.
 
-    Predictions are made as the bundle's `evaluate.json` makes them.
+    Predictions are made as the bundle's `evaluate.yaml` makes them.
 
     Args:
         results: method -> one finished run.
         bundle: folder of the bundle.
         dataset_dir: folder of the data.
         datalist: its datalist.
-        settings: the protocol; what evaluation needs of it is taken.
+        settings: the protocol, of which the settings of evaluation are used.
         path: the file.
         title: heading of the sheet.
     """
     files = choose_images([result.dice_by_image for result in results.values()])
     cells: dict[str, list[tuple[Image.Image, str]]] = {file: [] for file in files}
-    num_classes = settings.get("num_classes", read_facts(datalist).num_classes)
+    num_classes = read_facts(datalist).num_classes
     for method, result in results.items():
         predictions = predict(result.folder / "model.pt", files, bundle, dataset_dir, datalist, settings)
         for file, (image, truth, labels) in predictions.items():
@@ -88,7 +91,7 @@ def draw_pictures(
 def predict(
     model: Path, files: Sequence[str], bundle: Path, dataset_dir: Path, datalist: Path, settings: Mapping[str, Any]
 ) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
-    """Test images, their truth and the model's labels, through the preprocessing of the bundle's `evaluate.json`.
+    """Test images, their truth and the labels of the model, with the preprocessing of the bundle's `evaluate.yaml`.
 
     Args:
         model: a `model.pt`.
@@ -102,13 +105,13 @@ def predict(
         file -> (image [3, W, H] in [0, 1], class indices [W, H] of the truth, and of the prediction).
     """
     parser = ConfigParser(globals={"custom": custom})
-    parser.read_config(str(bundle / "configs" / "evaluate.json"))
+    parser.read_config(str(bundle / "configs" / "evaluate.yaml"))
     given = {"bundle_root": bundle, "dataset_dir": dataset_dir, "datalist": datalist, "checkpoint": model}
     for key, value in given.items():
         parser[key] = str(value)
-    for key in ("image_size", "eval_resize_mode", "bgr", "amp", "device"):
-        if key in settings:
-            parser[key] = settings[key]
+    for key, name in _SETTINGS_OF_EVALUATION.items():
+        if name in settings:
+            parser[key] = settings[name]
     dataset, network, inferer = (parser.get_parsed_content(key) for key in ("dataset", "network", "inferer"))
     places = {name: index for index, name in enumerate(short_names([item["image"] for item in dataset.data]))}
     predictions = {}

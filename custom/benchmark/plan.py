@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from custom.benchmark.methods import bundle_methods
 from custom.command_line import is_evaluated
 from custom.data import load_datalist, read_datalist
 from custom.errors import InputError
 from custom.wording import did_you_mean
 
-__all__ = ["BASE_METHOD", "Plan", "Run", "bundle_methods", "make_plan", "split_list"]
+__all__ = ["Plan", "Run", "make_plan", "split_list"]
 
 LARGEST_SEED = 2**32 - 2  # NumPy takes 32 bits, and one more than the seed is used too
-BASE_METHOD = "semigda"  # train.json as it is; every other method is an overlay on it
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Plan:
 
     Attributes:
         bundle: folder of the bundle.
-        dataset_dir: folder the datalist's paths start from.
+        dataset_dir: folder from which the paths in the datalist start.
         datalist: the datalist file.
         methods: names of the methods, see `bundle_methods`.
         labels: names of labelled subsets of the datalist.
@@ -61,13 +61,8 @@ class Plan:
 
     @property
     def runs(self) -> list[Run]:
-        """All trainings; every method's first seed comes before anyone's second, so a stopped benchmark compares."""
+        """All trainings: the first seed of every method before the second of any, so a stopped benchmark compares."""
         return [Run(method, labels, seed) for labels in self.labels for seed in self.seeds for method in self.methods]
-
-
-def bundle_methods(bundle: Path) -> list[str]:
-    """Names of the methods that a bundle can train."""
-    return [BASE_METHOD, *sorted(file.stem for file in (bundle / "configs" / "methods").glob("*.json"))]
 
 
 def make_plan(
@@ -78,7 +73,7 @@ def make_plan(
     seeds: Sequence[str],
     datalist: str | Path | None = None,
 ) -> Plan:
-    """Check what is asked for, and give it as a plan.
+    """Check the options and return them as a plan.
 
     Args:
         bundle: folder of a bundle.
@@ -92,12 +87,12 @@ def make_plan(
         InputError: anything that does not exist, or is named twice, or a datalist without labelled test images.
     """
     bundle, dataset_dir = Path(bundle).absolute(), Path(dataset_dir).absolute()
-    for name in ("train.json", "evaluate.json"):
+    for name in ("train.yaml", "evaluate.yaml"):
         if not (bundle / "configs" / name).is_file():
             raise InputError(f"--bundle {bundle} is no bundle: configs/{name} is missing")
-    _refuse_unknown("--methods", methods, bundle_methods(bundle))
+    _refuse_unknown("--methods", methods, bundle_methods())
     datalist = Path(datalist).absolute() if datalist else dataset_dir / "datalist.json"
-    load_datalist(datalist, dataset_dir, use_unlabelled=False)  # says what is wrong with the file
+    load_datalist(datalist, dataset_dir, use_unlabelled=False)  # reports what is wrong with the file
     content = read_datalist(datalist)
     if not content.get("test") or not all(isinstance(item, dict) and item.get("label") for item in content["test"]):
         raise InputError(f'{datalist}: methods are compared on "test"; list images there, each with a "label"')

@@ -11,7 +11,7 @@ __all__ = ["draw_dice_by_labels"]
 
 
 def draw_dice_by_labels(rows: Sequence[Row], labelled_images: Mapping[str, int], path: Path, title: str = "") -> bool:
-    """Write a PNG: a line a method over the labelled images, or with one label count a line of dots a method.
+    """Write a PNG: a line for each method over the labelled images, or a row of dots where there is one label count.
 
     Every seed is a faint dot; the mean has the standard deviation over seeds as a bar.
 

@@ -53,7 +53,7 @@ def published_section(data_sets: list[str]) -> str:
     parts = [
         "## Published elsewhere: not comparable with the rows above",
         "Numbers of the papers named, by their authors, with other networks, image sizes, splits, training and metrics "
-        "than above. They tell what has been reported on these data, not which method is better here.",
+        "than above. They show what has been reported on these data, not which method is better here.",
     ]
     for table in tables:
         source = table["source"]

@@ -1,4 +1,4 @@
-"""What an output folder remembers of its benchmark, so that it can grow and be reported on later."""
+"""The record of a benchmark in its output folder, with which it can be extended and reported on later."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Record:
         bundle: folder of the bundle.
         dataset_dir: folder of the data.
         datalist: the datalist file.
-        methods: all methods asked for so far.
+        methods: all methods so far.
         labels: all labelled subsets.
         seeds: all seeds.
-        data: what `describe_data` says.
+        data: what `describe_data` returns.
         hardware: machines it ran on.
     """
 
@@ -59,7 +59,7 @@ class Record:
 
 
 def read_record(output: Path) -> Record | None:
-    """The record of an output folder; None if no benchmark was begun there.
+    """The record of an output folder; None if it has none.
 
     Raises:
         InputError: the file is damaged.
@@ -79,17 +79,17 @@ def write_record(record: Record, output: Path) -> None:
 
 
 def merge_plan(before: Record | None, plan: Plan, data: dict[str, Any], hardware: list[str], output: Path) -> Record:
-    """The record with a plan added: methods, labels and seeds come to those of before.
+    """The record with the methods, labels and seeds of a plan added.
 
     Args:
         before: the record of the output folder, if it has one.
-        plan: what is asked for now.
+        plan: the methods, labels and seeds of this call.
         data: see `describe_data`.
-        hardware: machines that train now.
+        hardware: machines that train in this call.
         output: the output folder, for messages.
 
     Raises:
-        InputError: another bundle or other data than the folder was begun with.
+        InputError: another bundle or other data than those of the folder.
     """
     own = Record(
         str(plan.bundle),
@@ -107,8 +107,8 @@ def merge_plan(before: Record | None, plan: Plan, data: dict[str, Any], hardware
         raise InputError(f"{output} holds a benchmark of {Path(before.bundle).name}; give another --output")
     if before.data["fingerprint"] != data["fingerprint"]:
         raise InputError(
-            f"--dataset-dir {plan.dataset_dir} is not what {output} was begun with (fingerprint {data['fingerprint']}, "
-            f"then {before.data['fingerprint']}): give the same data, or another --output"
+            f"--dataset-dir {plan.dataset_dir} holds other data than {output} was started with (fingerprint "
+            f"{data['fingerprint']}, then {before.data['fingerprint']}): give the same data, or another --output"
         )
     for name in ("methods", "labels", "seeds", "hardware"):
         setattr(own, name, list(dict.fromkeys([*getattr(before, name), *getattr(own, name)])))
@@ -117,22 +117,21 @@ def merge_plan(before: Record | None, plan: Plan, data: dict[str, Any], hardware
     return own
 
 
-def describe_data(plan: Plan, settings: Mapping[str, Any], check: bool = True) -> dict[str, Any]:
+def describe_data(plan: Plan, check: bool = True) -> dict[str, Any]:
     """Name, counts and fingerprint of the data.
 
     Args:
         plan: the benchmark.
-        settings: the protocol.
-        check: read every image and mask first, as every run would by itself otherwise.
+        check: read every image and mask first, instead of in every run.
 
     Raises:
         InputError: something is wrong with a file.
     """
     splits = load_datalist(plan.datalist, plan.dataset_dir, use_unlabelled=False)
     subsets = {name: load_datalist(plan.datalist, plan.dataset_dir, name) for name in plan.labels}
-    num_classes = settings.get("num_classes", read_facts(plan.datalist).num_classes)
+    num_classes = read_facts(plan.datalist).num_classes
     if check:
-        for subset in subsets.values():  # masks outside of them are nobody's business
+        for subset in subsets.values():  # other masks are not used
             facts = read_facts(plan.datalist, subset)
             check_dataset(subset, num_classes, facts.ignore_value, facts.bit_depth)
     content = read_datalist(plan.datalist)
@@ -148,12 +147,12 @@ def describe_data(plan: Plan, settings: Mapping[str, Any], check: bool = True) -
 
 
 def describe_hardware(settings: Mapping[str, Any], jobs: int) -> str:
-    """The machine in words: GPU or processor with its threads, PyTorch's version, runs at a time."""
+    """The machine in words: GPU or processor with its threads, PyTorch's version, runs at once."""
     if torch.cuda.is_available() and not str(settings.get("device", "cuda")).startswith("cpu"):
         machine = torch.cuda.get_device_name()
     else:
         threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, torch.get_num_threads() // jobs))
-        machine = f"{_processor()}, {threads} thread{'s' if threads != '1' else ''} a run"
+        machine = f"{_processor()}, {threads} thread{'s' if threads != '1' else ''} per run"
     together = f", {jobs} runs at once" if jobs > 1 else ""
     return f"{machine}, PyTorch {torch.__version__}{together}"
 

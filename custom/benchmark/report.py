@@ -1,4 +1,4 @@
-"""All that a benchmark shows: tables, a plot, pictures; written anew from the runs' own files whenever one ends."""
+"""Tables, plot and pictures of a benchmark, written again from the files of the runs whenever one ends."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigParser
-
 from custom.benchmark.costs import Cost, kept_cost
+from custom.benchmark.methods import Method, read_method, shared_settings
 from custom.benchmark.pictures import draw_pictures
 from custom.benchmark.plan import Run
 from custom.benchmark.plot import draw_dice_by_labels
-from custom.benchmark.protocol import method_settings, shared_settings
+from custom.benchmark.protocol import read_base
 from custom.benchmark.published import published_section
 from custom.benchmark.record import Record
 from custom.benchmark.results import Result, read_result
 from custom.benchmark.runs import is_finished, run_folder, status_of
 from custom.benchmark.table import Row, make_rows, method_table, row_values, run_values
+from custom.command_line import is_evaluated
 from custom.files import write_whole
 from custom.tables import markdown_table, to_csv
 
@@ -33,9 +33,9 @@ def write_report(output: Path, record: Record, settings: Mapping[str, Any], publ
 
     Args:
         output: folder of the benchmark.
-        record: what was asked for.
+        record: the benchmark.
         settings: the protocol.
-        published: data sets whose published numbers are shown below the own ones.
+        published: data sets whose published numbers are shown below the results.
 
     Returns:
         The rows of the table.
@@ -49,14 +49,15 @@ def write_report(output: Path, record: Record, settings: Mapping[str, Any], publ
         for result in list(row.results.values())[:1]:
             row.cost = _cost(row.method, result, output)
     labelled = record.data["labelled"]
+    methods = [read_method(plan.bundle, name) for name in plan.methods]
     parts = [
         f"# {plan.bundle.name}: {len(plan.methods)} methods compared",
-        _facts(record, settings, results),
+        _facts(record, methods, settings, results),
         method_table(rows, labelled),
         _explanation(),
         _sets(rows),
         _failures(problems),
-        _settings(record, settings),
+        _settings(methods, settings),
         published_section(list(published)),
     ]
     write_whole(output / "table.md", ("\n\n".join(filter(None, parts)) + "\n").encode())
@@ -86,7 +87,7 @@ def write_pictures(output: Path, record: Record, settings: Mapping[str, Any]) ->
 
 
 def _cost(method: str, result: Result, output: Path) -> Cost | None:
-    """The cost of a method's network; None with a warning where it cannot be counted: the scores matter more."""
+    """The cost of a method's network; None with a warning where it cannot be counted."""
     try:
         return kept_cost(method, result.folder / "model.pt", result.details["image_size"], output)
     except Exception as error:
@@ -94,14 +95,15 @@ def _cost(method: str, result: Result, output: Path) -> Cost | None:
         return None
 
 
-def _facts(record: Record, settings: Mapping[str, Any], results: Mapping[Run, Result]) -> str:
+def _facts(
+    record: Record, methods: Sequence[Method], settings: Mapping[str, Any], results: Mapping[Run, Result]
+) -> str:
     data = record.data
     details = [result.details for result in results.values()]
     first_stages = {each["first_stage"] for each in details} - {"none"}
     labelled = ", ".join(f"{name}: {count}" for name, count in data["labelled"].items())
-    base = ConfigParser.load_config_file(str(record.plan.bundle / "configs" / "train.json"))
-    common = {**base, **settings}
-    aligned = [m for m in record.methods if "session#stages" not in method_settings(record.plan.bundle, m)]
+    common = {**read_base(record.plan.bundle), **settings}
+    aligned = [method.name for method in methods if method.is_aligned]
     schedules = {
         stage: f"{common[f'{stage}_epochs']} epochs of {common[f'{stage}_labelled_batch']} labelled + "
         f"{common[f'{stage}_unlabelled_batch']} unlabelled images"
@@ -153,23 +155,24 @@ def _failures(problems: Mapping[Run, str]) -> str:
     return "## Failed runs\n\n" + "\n".join(failed) if failed else ""
 
 
-def _settings(record: Record, settings: Mapping[str, Any]) -> str:
-    """The protocol, and what each method's overlay sets for itself."""
+def _settings(methods: Sequence[Method], settings: Mapping[str, Any]) -> str:
+    """The protocol, and what the overlay of each method sets."""
     lines = ["## Settings", "Of all methods (`protocol.json`): " + _listed(settings) + "."]
-    for method in record.methods:
-        own = method_settings(record.plan.bundle, method)
-        kept = {key: value for key, value in own.items() if key not in shared_settings(settings, own)}
-        plain = {
-            key: value
-            for key, value in kept.items()
-            if key != "method" and not key.startswith("details#") and not isinstance(value, dict | list)
-        }
-        if plain:
-            lines.append(f"Of {method} itself: {_listed(plain)}.")
+    for method in methods:
+        shared = shared_settings(settings, method)
+        own = {key: value for key, value in method.own.items() if key not in shared and _is_listed(key, value)}
+        if own:
+            lines.append(f"Of {method.name} itself: {_listed(own)}.")
     lines.append(
-        "Everything else is as in the bundle's `train.json`; `runs/*/config.json` holds all of it, run by run."
+        "Everything else is as in the bundle's `train.yaml` and the methods' overlays in `custom/configs/methods`; "
+        "`runs/*/config.json` holds all settings of each run."
     )
     return "\n\n".join(lines)
+
+
+def _is_listed(key: str, value: Any) -> bool:
+    """Whether it is a plain setting of a method, and not its name, a class, a part, a list or an expression."""
+    return key != "method" and not key.endswith("_target_") and not isinstance(value, list) and not is_evaluated(value)
 
 
 def _listed(settings: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What a run has left in its folder: scores of every test image, training time, memory."""
+"""Results in the folder of a run: scores of every test image, training time, memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Result:
     Attributes:
         folder: the run's folder.
         branch: name of the model's prediction, the first of its branches.
-        details: how the run was made, as `summary.json` says.
+        details: how the run was made, as `summary.json` states it.
         scores: metric -> mean over the test images: "dice", "iou" [shares], "hd95" [pixels], with more than two
             classes also "dice_class_1" and so on, with named test sets "dice_set_NAME"; None where no image has it.
         dice_by_image: file -> Dice.
@@ -49,7 +49,9 @@ def read_result(folder: Path) -> Result:
         return _read(folder)
     except (OSError, ValueError, KeyError, StopIteration) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise InputError(f"{folder}: its results cannot be read ({reason}); delete the folder to train anew") from error
+        raise InputError(
+            f"{folder}: its results cannot be read ({reason}); delete the folder to train again"
+        ) from error
 
 
 def _read(folder: Path) -> Result:

@@ -1,4 +1,4 @@
-"""Training runs in processes of their own: started, watched, stopped, and gone on with."""
+"""Training runs in processes of their own: started, watched, stopped and continued."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from statistics import mean
 from typing import Any
 
 import custom
-from custom.benchmark.plan import BASE_METHOD, Plan, Run
-from custom.benchmark.protocol import method_settings, shared_settings
+from custom.benchmark.methods import method_files, read_method, shared_settings
+from custom.benchmark.plan import Plan, Run
 from custom.files import write_whole
 
 __all__ = ["is_finished", "run_all", "run_folder", "start_run", "status_of"]
 
-PATIENCE = 20.0  # seconds that a run has for closing after ctrl-C, before it is ended
+PATIENCE = 20.0  # seconds from ctrl-C until a run that has not closed its files is ended
 ERROR_LENGTH = 300
 
 
@@ -50,9 +50,9 @@ def status_of(output: Path, run: Run) -> str:
 def start_run(
     plan: Plan, run: Run, settings: Mapping[str, Any], tracking: Mapping[str, Any], output: Path, jobs: int
 ) -> subprocess.Popen:
-    """Start a training, or go on with it if its folder is there.
+    """Start a training, or continue it if its folder is there.
 
-    All its settings lie in `runs/<name>.json`, the last of its overlays; what it prints is added to `runs/<name>.log`.
+    All its settings lie in `runs/<name>.json`, the last of its overlays; its output is added to `runs/<name>.log`.
 
     Args:
         plan: the benchmark.
@@ -60,13 +60,14 @@ def start_run(
         settings: the protocol.
         tracking: settings of experiment tracking.
         output: folder of the benchmark.
-        jobs: how many runs share the machine.
+        jobs: how many runs share the processor.
     """
     runs_dir = output / "runs"
     runs_dir.mkdir(parents=True, exist_ok=True)
     _failure_file(output, run).unlink(missing_ok=True)
     overlay = runs_dir / f"{run.name}.json"
     of_this_run = {
+        "bundle_root": str(plan.bundle),
         "dataset_dir": str(plan.dataset_dir),
         "datalist": str(plan.datalist),
         "labelled": run.labels,
@@ -77,13 +78,10 @@ def start_run(
         "check_data": False,
         **tracking,
     }
-    shared = shared_settings(settings, method_settings(plan.bundle, run.method))
+    shared = shared_settings(settings, read_method(plan.bundle, run.method))
     write_whole(overlay, json.dumps({**shared, **of_this_run}, indent=1).encode())
-    configs = plan.bundle / "configs"
-    files = [configs / "train.json", overlay]
-    if run.method != BASE_METHOD:
-        files.insert(1, configs / "methods" / f"{run.method}.json")
-    command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str([str(f) for f in files])]
+    files = [str(file) for file in (*method_files(plan.bundle, run.method), overlay)]
+    command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str(files)]
     return _start_process(command, runs_dir / f"{run.name}.log", _environment(jobs))
 
 
@@ -93,17 +91,17 @@ def run_all(
     output: Path,
     jobs: int = 1,
     after_each: Callable[[Run], str] = lambda run: "",
-    say: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
 ) -> None:
-    """Train runs, several at once; one that fails stops no other.
+    """Train runs, several at once. A failed run does not stop the others.
 
     Args:
         runs: what is left to do.
         start: starts one, see `start_run`.
         output: folder of the benchmark.
         jobs: how many at once.
-        after_each: called after every run; returns words about its result.
-        say: takes one line when a run starts and when it ends.
+        after_each: called after every run; returns its result in words.
+        report: called with one line when a run starts and when it ends.
     """
     waiting = deque(enumerate(runs, start=1))
     active: dict[int, _Active] = {}
@@ -112,8 +110,8 @@ def run_all(
         while waiting or active:
             while waiting and len(active) < jobs:
                 number, run = waiting.popleft()
-                goes_on = run_folder(output, run).is_dir()
-                say(f"[{number}/{len(runs)}] {run.title}: {'goes on' if goes_on else 'starts'}")
+                continues = run_folder(output, run).is_dir()
+                report(f"[{number}/{len(runs)}] {run.title}: {'continues' if continues else 'starts'}")
                 log = output / "runs" / f"{run.name}.log"
                 begin = log.stat().st_size if log.is_file() else 0
                 active[number] = _Active(run, start(run), begin)
@@ -125,7 +123,7 @@ def run_all(
                 words = after_each(each.run)
                 rest = [*(run for _, run in waiting), *(other.run for other in active.values())]
                 left = _time_left(seconds, rest, jobs)
-                say(f"[{number}/{len(runs)}] {each.run.title}: {words}, {format_seconds(each.seconds)}{left}")
+                report(f"[{number}/{len(runs)}] {each.run.title}: {words}, {format_seconds(each.seconds)}{left}")
             if not ended:
                 time.sleep(0.1)
     finally:
@@ -147,7 +145,7 @@ class _Active:
 
 
 def format_seconds(seconds: float) -> str:
-    """A duration for readers: 42 s, 12 min, 3 h 05 min."""
+    """A duration as a text: 42 s, 12 min, 3 h 05 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -155,7 +153,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def _time_left(seconds: Mapping[str, Sequence[float]], rest: Sequence[Run], jobs: int) -> str:
-    """Words on the time that further runs take, each as long as those of its method so far (or of all methods)."""
+    """The expected time of further runs, each as long as those of its method so far, or of all methods."""
     if not rest:
         return ""
     overall = mean(value for values in seconds.values() for value in values)
@@ -164,7 +162,7 @@ def _time_left(seconds: Mapping[str, Sequence[float]], rest: Sequence[Run], jobs
 
 
 def _start_process(command: list[str], log: Path, environment: dict[str, str]) -> subprocess.Popen:
-    # In a session of its own, so that ctrl-C reaches a run once, from here.
+    # In a session of its own: ctrl-C then reaches a run only through `_stop`.
     with log.open("ab") as file:
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment, start_new_session=True
@@ -182,13 +180,13 @@ def _environment(jobs: int) -> dict[str, str]:
 
 
 def _stop(processes: Sequence[subprocess.Popen]) -> None:
-    """End processes: asked first, so that they close their records, then ended."""
+    """End processes: first by a signal on which they close their files, then without waiting."""
     for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         for process in processes:
             if process.poll() is None:
                 process.send_signal(sign)
         deadline = time.monotonic() + PATIENCE
-        with contextlib.suppress(KeyboardInterrupt):  # ctrl-C again: no more patience
+        with contextlib.suppress(KeyboardInterrupt):  # ctrl-C again: do not wait
             while time.monotonic() < deadline and any(process.poll() is None for process in processes):
                 time.sleep(0.05)
 
@@ -204,19 +202,19 @@ def _record_failure(output: Path, ended: _Active) -> None:
 
 
 def find_error(text: str, status: int) -> str:
-    """The one line of a failed run's output that says why.
+    """The line with the reason, in the output of a failed run.
 
     Args:
-        text: what it printed.
+        text: the output.
         status: its exit status; negative for the signal that ended it.
     """
     if status < 0:
         name = signal.Signals(-status).name
         return f"ended by {name}" + (", as happens when memory runs out" if name == "SIGKILL" else "")
     lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
-    told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    shown = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     raised = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt|Exit)\b", line)]
-    return (told or raised or lines or [f"exit status {status}"])[-1][:ERROR_LENGTH]
+    return (shown or raised or lines or [f"exit status {status}"])[-1][:ERROR_LENGTH]
 
 
 def _failure_file(output: Path, run: Run) -> Path:

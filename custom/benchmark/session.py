@@ -1,4 +1,4 @@
-"""A benchmark from its checked plan to its tables: trained, gone on with, or told again from what is there."""
+"""A benchmark from its checked plan to its tables: trained, continued, or reported again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from custom.benchmark.report import write_pictures, write_report
 from custom.benchmark.results import read_result
 from custom.benchmark.runs import is_finished, run_all, run_folder, start_run, status_of
 from custom.errors import InputError, short_reason
-from custom.options import TrainingOptions, check_values
+from custom.options import check_values
 from custom.tracking import make_experiment
 
 __all__ = ["report_again", "run_benchmark"]
@@ -53,16 +53,16 @@ def run_benchmark(
     Raises:
         InputError: the data are wrong, or the folder belongs to another benchmark.
     """
-    # What can be wrong is found before anything is written.
+    # Errors are found before anything is written.
     published_data_sets("", "", 0, published)
     todo = [run for run in plan.runs if not is_finished(output, run)]
-    data = describe_data(plan, settings, check=bool(todo))
+    data = describe_data(plan, check=bool(todo))
     with _locked(output):
         return _run(plan, settings, output, jobs, experiment, published, data)
 
 
 def report_again(output: Path, published: str | None = None) -> int:
-    """Write tables and pictures again, from what is there; returns the exit status, 1 if any run has no result.
+    """Write tables and pictures again; returns the exit status, 1 if any run has no result.
 
     Raises:
         InputError: there is no benchmark.
@@ -123,11 +123,11 @@ def _run(
             output,
             jobs,
             after_each,
-            _say,
+            _report,
         )
     except KeyboardInterrupt:
         write_report(output, record, settings, published)
-        _say(f"stopped; the same command goes on from here. So far: {output / 'table.md'}")
+        _report(f"stopped; the same command continues from here. So far: {output / 'table.md'}")
         return 130
     finally:
         signal.signal(signal.SIGTERM, previous)
@@ -135,17 +135,17 @@ def _run(
 
 
 def _finish(output: Path, record: Record, settings: Mapping[str, Any], plan: Plan, published: list[str]) -> int:
-    """Write everything, say where it is, and give the exit status for the runs of `plan`."""
+    """Write everything, print where it is, and return the exit status for the runs of `plan`."""
     write_report(output, record, settings, published)
     try:
         write_pictures(output, record, settings)
     except Exception as error:  # the numbers are written, and pictures can be made again
-        _say(f"no pictures: {type(error).__name__}: {short_reason(error, 300)}")
+        _report(f"no pictures: {type(error).__name__}: {short_reason(error, 300)}")
     print((output / "table.md").read_text(encoding="utf-8").split("\n## ")[0])
     print(f"\nwritten to {output}: table.md, table.csv, runs.csv, dice_by_labels.png, pictures.png")
     missing = [run for run in plan.runs if not is_finished(output, run)]
     if missing:
-        _say(f"{len(missing)} of {len(plan.runs)} runs have no result; the same command tries them again")
+        _report(f"{len(missing)} of {len(plan.runs)} runs have no result; the same command tries them again")
     return 1 if missing else 0
 
 
@@ -155,10 +155,10 @@ def _published(record: Record, asked_for: str | None) -> list[str]:
 
 def _prepare_tracking(experiment: str, settings: Mapping[str, Any], output: Path) -> dict[str, Any]:
     """Settings of tracking for the runs: one experiment in one database, which is made here, before they start."""
-    if not check_values(TrainingOptions, {"mlflow": settings.get("mlflow", True)})["mlflow"]:
+    if not check_values("train", {"mlflow": settings.get("mlflow", True)})["mlflow"]:
         return {}
     uri = make_experiment(output / "mlruns.db", experiment)
-    return {"mlflow_experiment": experiment, "tracker#tracking_uri": uri}
+    return {"tracker#experiment_name": experiment, "tracker#tracking_uri": uri}
 
 
 def _outcome(run: Run, output: Path) -> str:
@@ -167,7 +167,7 @@ def _outcome(run: Run, output: Path) -> str:
     return f"Dice {100 * (read_result(run_folder(output, run)).scores['dice'] or 0):.2f} %"
 
 
-def _say(line: str) -> None:
+def _report(line: str) -> None:
     print(line, flush=True)
 
 

@@ -61,12 +61,12 @@ class Row:
 
     @property
     def training_seconds(self) -> float | None:
-        """Mean training time of a run."""
+        """Mean training time of one run."""
         return mean(result.training_seconds for result in self.results.values()) if self.results else None
 
     @property
     def peak_memory_mib(self) -> float | None:
-        """Most memory that any of the runs held."""
+        """Peak memory of the run that took most."""
         known = [r.peak_memory_mib for r in self.results.values() if r.peak_memory_mib is not None]
         return max(known, default=None)
 
@@ -110,9 +110,9 @@ def make_rows(plan: Plan, results: Mapping[Run, Result], problems: Mapping[Run, 
 
 
 def compare(row: Row, group: Sequence[Row]) -> Difference | None:
-    """The row against the best other row of its group (for the best one that is the second best).
+    """The difference to the best other row of the group; for the best row, to the second best.
 
-    Scores are averaged over the seeds that both have, image by image.
+    Scores per image are averaged over the seeds that both have.
     """
     peers = [other for other in group if other is not row and other.mean("dice") is not None]
     if row.mean("dice") is None or not peers:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from custom.benchmark import command, runs
+from custom.benchmark import command, methods, runs
 from custom.phantoms.dataset import write_phantom_dataset
 
 ROOT = Path(__file__).parents[2]
@@ -28,8 +28,10 @@ PROTOCOL = {
     "num_workers": 0,
     "mlflow": False,
     "device": "cpu",
-    "panel_interval": 100,
+    "validate#panels#every": 100,
     "checkpoint_interval": 12,
+    "train#method#pseudo_temperature": 0.5,  # of SemiGDA alone, as the next one: the runs of others must not fail
+    "network_def#mapper_width": 8,
 }
 
 
@@ -99,16 +101,17 @@ def phantoms(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory):
-    """The BUSI bundle with one more method, which fails once it is started."""
-    folder = tmp_path_factory.mktemp("bundle") / "semigda_busi"
-    shutil.copytree(ROOT / "bundles" / "semigda_busi" / "configs", folder / "configs")
-    ua_mt = folder / "configs" / "methods" / "ua_mt.json"
-    content = json.loads(ua_mt.read_text())
-    content["train#trainer"]["passes"] = 2  # for the tests' sake
-    ua_mt.write_text(json.dumps(content))
-    overlay = {"method": "broken", "first_stage": "none", "network_def": {"_target_": "custom.networks.NoNetwork"}}
-    (folder / "configs" / "methods" / "broken.json").write_text(json.dumps(overlay))
-    return folder
+    """The BUSI bundle, with one more method, which fails once it is started."""
+    overlays = tmp_path_factory.mktemp("overlays") / "methods"
+    shutil.copytree(methods.OVERLAYS, overlays)
+    with (overlays / "ua_mt.yaml").open("a") as ua_mt:
+        ua_mt.write("train#method#passes: 2  # to be quick\n")
+    (overlays / "broken.yaml").write_text(
+        "method: broken\nfirst_stage: none\nnetwork_def: {_target_: custom.networks.NoNetwork}\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "OVERLAYS", overlays)
+        yield ROOT / "bundles" / "semigda_busi"
 
 
 @pytest.fixture(scope="session")

@@ -117,14 +117,14 @@ def test_a_failed_run_stops_no_other_and_is_shown(benchmark):
     assert "2 of 6 runs have no result" in benchmark.printed
 
 
-def test_one_line_tells_when_a_run_starts_and_ends(benchmark):
+def test_one_line_reports_when_a_run_starts_and_ends(benchmark):
     lines = benchmark.printed.splitlines()
     assert "[1/6] supervised, 4 images labelled, seed 0: starts" in lines
     ended = next(line for line in lines if line.startswith("[1/6]") and "Dice" in line)
     assert f"Dice {100 * dice(benchmark, 'supervised', 0).mean():.2f} %" in ended and "left for 5 more" in ended
 
 
-def test_the_head_says_what_was_compared_and_how(benchmark):
+def test_the_head_states_what_was_compared_and_how(benchmark):
     head = (benchmark.output / "table.md").read_text().split("| labelled |")[0]
     fingerprint = json.loads((benchmark.output / "benchmark.json").read_text())["data"]["fingerprint"]
     for words in ("Ultrasound phantoms", fingerprint, "10 for training, 2 for validation, 7 for test", "4 images: 4"):
@@ -139,10 +139,11 @@ def test_settings_of_the_protocol_and_of_each_method_are_listed(benchmark):
     assert "Of supervised itself: `use_unlabelled` false" in table
 
 
-def test_a_method_keeps_what_its_overlay_sets(benchmark):
+def test_a_method_keeps_what_its_overlay_sets(benchmark, bundle):
     config = json.loads((folder(benchmark, "supervised", 0) / "config.json").read_text())
-    assert config["lr_cycles"] == 1 and config["use_unlabelled"] is False  # train.json says otherwise
+    assert config["lr_scheduler"]["cycles"] == 1 and config["use_unlabelled"] is False  # train.yaml has other values
     assert config["segmentation_epochs"] == PROTOCOL["segmentation_epochs"]
+    assert config["bundle_root"] == str(bundle)  # so that a benchmark may be started from any folder
 
 
 def test_published_rows_stand_apart_from_the_own_ones(benchmark):
@@ -188,11 +189,11 @@ def test_a_report_alone_needs_the_output_alone(benchmark, tmp_path):
 
 
 def test_a_changed_protocol_is_refused_and_named(benchmark, tmp_path, message_of):
-    output, arguments = changed(benchmark, tmp_path, momentum="0.5")
+    output, arguments = changed(benchmark, tmp_path, **{"optimizer#momentum": "0.5"})
     before = (output / "protocol.json").read_bytes()
     with pytest.raises(InputError) as error:
         call(arguments)
-    assert "momentum is 0.5 but was 'not set'" in message_of(error)
+    assert "optimizer#momentum is 0.5 but was 'not set'" in message_of(error)
     assert (output / "protocol.json").read_bytes() == before
 
 
@@ -220,7 +221,7 @@ def test_two_benchmarks_do_not_write_to_one_folder(benchmark, tmp_path, message_
 def test_an_interrupted_run_goes_on_from_its_checkpoint(benchmark, tmp_path):
     output, arguments = changed(benchmark, tmp_path, methods="supervised", seeds="2", checkpoint_interval="1")
     run = output / "runs" / "supervised_4_images_seed2"
-    heeded = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
 
     def press_ctrl_c():
         while not (run / "metrics.csv").is_file() or (run / "metrics.csv").read_text().count("epoch_seconds") < 3:
@@ -231,15 +232,15 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(benchmark, tmp_path):
     try:
         status, printed = call(arguments)
     finally:
-        signal.signal(signal.SIGINT, heeded)
-    assert status == 130 and "the same command goes on from here" in printed
+        signal.signal(signal.SIGINT, before)
+    assert status == 130 and "the same command continues from here" in printed
     assert not (run / "finished.json").is_file()
     statuses = {(each["method"], each["seed"]): each["status"] for each in read_csv(output / "runs.csv")}
     assert statuses["supervised", "2"] == "unfinished"
     done = [line["value"] for line in read_csv(run / "metrics.csv") if line["name"] == "epoch_seconds"]
 
     status, printed = call(arguments)
-    assert status == 0 and "[1/1] supervised, 4 images labelled, seed 2: goes on" in printed
+    assert status == 0 and "[1/1] supervised, 4 images labelled, seed 2: continues" in printed
     epochs = [line for line in read_csv(run / "metrics.csv") if line["name"] == "epoch_seconds"]
     assert [int(line["epoch"]) for line in epochs] == list(range(1, PROTOCOL["segmentation_epochs"] + 1))
     assert epochs[0]["value"] == done[0]  # measured before the interruption

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from custom.benchmark.plan import Run, bundle_methods, make_plan, split_list
+from custom.benchmark.plan import Run, make_plan, split_list
 from custom.errors import InputError
 
 
@@ -20,11 +20,6 @@ def plan_with(bundle, phantoms):
         return make_plan(**{"bundle": bundle, "dataset_dir": phantoms, **asked_for})
 
     return make
-
-
-def test_methods_are_semigda_and_the_overlays(bundle):
-    methods = bundle_methods(bundle)
-    assert methods[0] == "semigda" and {"supervised", "ua_mt", "broken"} <= set(methods)
 
 
 def test_a_number_stands_for_the_percentage_and_a_name_for_itself(plan_with):
@@ -59,7 +54,7 @@ def test_lists_are_separated_by_commas():
         ({"seeds": ["1", "01"]}, "twice"),
     ],
 )
-def test_a_mistake_is_refused_in_one_line(plan_with, changes, words, message_of):
+def test_an_error_is_one_line(plan_with, changes, words, message_of):
     with pytest.raises(InputError) as error:
         plan_with(**changes)
     assert words in message_of(error)

@@ -11,7 +11,7 @@ TABLES = read_published()["tables"]
 
 
 @pytest.mark.parametrize("table", TABLES, ids=[f"{t['data']}, {t['source']['table']}" for t in TABLES])
-def test_every_table_says_where_its_numbers_are_from(table):
+def test_every_table_names_the_source_of_its_numbers(table):
     assert table["source"]["address"].startswith("https://")
     assert all(table["source"][key] for key in ("paper", "table", "read_from", "whose_runs"))
     assert table["metrics"] and table["preset"] and "image_size" in table
@@ -28,7 +28,7 @@ def test_data_sets_of_bundles_have_tables():
     assert set(named) == {table["data"] for table in TABLES}
 
 
-def test_the_bundle_the_datalist_or_the_user_say_which_belong():
+def test_the_bundle_the_datalist_or_the_user_choose_the_tables():
     assert published_data_sets("semigda_polyp", "Polyp", 2) == ["CVC-300", "ClinicDB", "Kvasir"]
     assert published_data_sets("semigda_busi", "ACDC", 4) == ["ACDC"]
     assert published_data_sets("semigda_busi", "BUSI", 3) == []  # other classes than the published ones

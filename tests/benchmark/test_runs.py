@@ -23,7 +23,7 @@ from custom.benchmark.runs import find_error, format_seconds
         ("", -15, "ended by SIGTERM"),
     ],
 )
-def test_the_line_that_says_why(text, status, message):
+def test_the_line_with_the_reason(text, status, message):
     assert find_error(text, status) == message
 
 

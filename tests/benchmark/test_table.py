@@ -79,7 +79,7 @@ def test_methods_without_a_common_seed_are_not_compared():
     assert rows[0].difference is None and compare(rows[1], rows) is None
 
 
-def test_problems_are_told_in_the_row():
+def test_problems_are_shown_in_the_row():
     rows = rows_of(
         {("a", 0): result(0.9)},
         {("a", 1): "failed: out of memory", ("b", 0): "not run", ("b", 1): "not run"},

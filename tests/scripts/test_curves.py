@@ -36,7 +36,7 @@ def test_curves_over_labelled_images_stretch_the_steps(run, tmp_path):
     assert pictures[0] != pictures[1]  # the same run twice: lines part only where the steps count differently
 
 
-def test_mistakes_are_one_line(run, tmp_path):
+def test_errors_are_one_line(run, tmp_path):
     with pytest.raises(InputError, match="holds no segmentation/loss"):
         read_curve(run, "loss")
     with pytest.raises(InputError, match="cannot be read"):
