@@ -113,3 +113,15 @@ def test_words_of_monai_label_for_tracking_become_keys_of_the_bundle(task, monke
     expected = {"mlflow": True, "run_name": "first", "tracker#experiment_name": "polyps"}
     assert expected.items() <= overrides.items()
     assert not {"tracking", "tracking_uri", "experiment_name", "train#handlers"} & overrides.keys()
+
+
+def test_options_of_a_request_are_keys_of_the_bundle_with_its_values(task):
+    from custom.monai_label.allowed import TrainOptions
+    from custom.monai_label.server import OPTIONS
+
+    values = {key: task.bundle_config.get(key) for key in OPTIONS}
+    assert values["use_unlabelled"] is True
+    assert None not in values.values()
+    offered = task.config()
+    assert {key: offered[key] or values[key] for key in OPTIONS} == values  # "" for an expression
+    assert set(OPTIONS) <= TrainOptions.model_fields.keys()
