@@ -1,4 +1,4 @@
-"""Turn a bundle of this repository into one that travels: everything it needs in one folder or ZIP file.
+"""Copy a bundle of this repository with everything it needs into one folder or ZIP file.
 
 The configurations of an exported bundle are the YAML files of the repository, for people to read and change. Beside
 them are train.json, inference.json and evaluate.json with the same content: `monai.bundle.load` reads

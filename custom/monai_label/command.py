@@ -25,6 +25,8 @@ DETAILS = ("method", "preset", "first_stage", "image_size")
 KEYS = {"num_classes": "network_def#num_classes", "mapper_width": "network_def#mapper_width"}
 """Options of this command that are values of the network in train.yaml; the others have the names of their keys."""
 
+_AS_IN_BUNDLE = "Default: as in the bundle's train.yaml."
+
 
 def add_bundle(
     bundle: str | os.PathLike,
@@ -111,12 +113,12 @@ def _save_untrained(bundle: Path, model: Path, settings: dict[str, Any]) -> None
 )
 @click.option("--overwrite", is_flag=True, help="Replace the bundle if the app has not trained it yet.")
 @click.option("--first-stage", type=PathOrId(), metavar="PATH_OR_ID", help="Of an untrained model, as all below.")
-@click.option("--first-stage-subfolder", type=Text(), metavar="NAME", help="Default: as in the bundle's train.yaml.")
-@click.option("--image-size", type=WholeNumber(8, 4096), metavar="PIXELS", help="The same.")
+@click.option("--first-stage-subfolder", type=Text(), metavar="NAME", help=_AS_IN_BUNDLE)
+@click.option("--image-size", type=WholeNumber(8, 4096), metavar="PIXELS", help=_AS_IN_BUNDLE)
 @click.option("--num-classes", type=WholeNumber(2, 256), metavar="N", help="With the background (default: 2).")
-@click.option("--width", type=WholeNumber(1, 1024), metavar="N", help="Default: as in the bundle's train.yaml.")
-@click.option("--mapper-width", type=WholeNumber(1, 1024), metavar="N", help="The same.")
-@click.option("--seed", type=SEED, metavar="N", help="The same.")
+@click.option("--width", type=WholeNumber(1, 1024), metavar="N", help=_AS_IN_BUNDLE)
+@click.option("--mapper-width", type=WholeNumber(1, 1024), metavar="N", help=_AS_IN_BUNDLE)
+@click.option("--seed", type=SEED, metavar="N", help=_AS_IN_BUNDLE)
 def command(app: Path, bundle: Path, checkpoint: Path | None, overwrite: bool, **options: Any) -> None:
     """Add a bundle to an app and print how to start the server."""
     settings = {key: value for key, value in options.items() if value is not None}
