@@ -1,14 +1,25 @@
-"""Turn a bundle of this repository into one that travels: everything it needs in one folder or ZIP file."""
+"""Copy a bundle of this repository with everything it needs into one folder or ZIP file.
+
+The configurations of an exported bundle are the YAML files of the repository, for people to read and change. Beside
+them are train.json, inference.json and evaluate.json with the same content: `monai.bundle.load` reads
+`{workflow_type}.json` and no YAML, and so do tools that look for `configs/inference.json`.
+
+An export for MONAI Label holds JSON files alone. MONAI Label reads one file for training and one for inference, JSON
+before YAML, so the overlays of `custom/configs/monai_label` are merged into them. YAML files beside them would differ
+from what the server does.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,10 +29,12 @@ from custom.errors import InputError
 
 __all__ = ["export_bundle", "main"]
 
-REQUIRED = ("configs/metadata.json", "configs/inference.json", "LICENSE")
+REQUIRED = ("configs/metadata.json", "configs/inference.yaml", "LICENSE")
 PARTS = ("configs", "docs", "first_stages", "LICENSE", "large_files.yml")
+READ_AS_JSON = ("train", "inference", "evaluate")
 LARGE = 25 * 2**20  # bytes; the model zoo wants larger files listed in large_files.yml
 CODE = Path(__file__).parent
+MONAI_LABEL = CODE / "configs" / "monai_label"
 
 
 def export_bundle(
@@ -33,7 +46,8 @@ def export_bundle(
 ) -> Path:
     """Write a self-contained copy of `bundle`: configurations, documentation, licence, first stages, code and weights.
 
-    Links are followed; data, runs and caches stay behind. The copy is made beside `output` and renamed when it is
+    Links are followed; data, runs and caches stay behind. In the configurations, `bundle_root` becomes "." and
+    paths of the repository become paths of the bundle. The copy is made beside `output` and renamed when it is
     complete, so `output` is the old one or the whole new one.
 
     Args:
@@ -42,8 +56,8 @@ def export_bundle(
             `bundle`.
         checkpoint: the `model.pt` of a run, which becomes `models/model.pt`; None for the bundle's own, if there.
         overwrite: replace what lies at `output`: a file, an empty folder or a bundle, no other folder.
-        monai_label: make a bundle for `model/` of a MONAI Label app, which reads one training and one inference file:
-            the overlays of `configs/monai_label/` are merged into them.
+        monai_label: make a bundle for `model/` of a MONAI Label app: the overlays of `custom/configs/monai_label` are
+            merged into its configurations, and its metadata names all classes, the background first.
 
     Returns:
         The path written.
@@ -58,9 +72,11 @@ def export_bundle(
     missing = [name for name in REQUIRED if not (bundle / name).is_file()]
     if missing:
         raise InputError(f"{bundle} is not a bundle: {missing[0]} is missing; give the folder that holds configs/")
+    if monai_label and not (bundle / "configs" / "train.yaml").is_file():
+        raise InputError(f"{bundle} cannot be trained in MONAI Label: configs/train.yaml is missing")
     model = Path(checkpoint) if checkpoint is not None else bundle / "models" / "model.pt"
     if checkpoint is not None or model.exists():
-        model_details(model)  # complains of what is no model
+        model_details(model)  # raises where it is no model
     else:
         model = None
     if monai_label and model is not None:
@@ -71,9 +87,12 @@ def export_bundle(
         with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as temporary:
             copy = Path(temporary) / "new" / bundle.resolve().name
             _copy(bundle, model, copy)
+            _make_relative(copy / "configs")
             if monai_label:
-                _merge_overlays(copy / "configs", copy / "configs" / "monai_label")
+                _configure_for_monai_label(copy / "configs")
                 _name_all_classes(copy / "configs" / "metadata.json", model)
+            else:
+                _write_as_json(copy / "configs")
             if output.suffix == ".zip":
                 copy = Path(shutil.make_archive(str(Path(temporary) / "new"), "zip", copy.parent, copy.name))
             elif output.is_dir():
@@ -129,30 +148,58 @@ def _check_trainable_in_monai_label(model: Path) -> None:
         )
 
 
-def _merge_overlays(configs: Path, overlays: Path) -> None:
-    if not overlays.is_dir():
-        raise InputError(f"{configs.parent.name} has no overlays for MONAI Label: configs/monai_label/ is missing")
+def _make_relative(configs: Path) -> None:
+    """Let the YAML files name the bundle's own folder, in values and in comments, instead of one of the repository."""
+    for file in configs.glob("*.yaml"):
+        text = re.sub(r"^bundle_root: *[^\s#]+", "bundle_root: .", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        file.write_text(re.sub(r"\bbundles/[\w.-]+/", "", text), encoding="utf-8")
+
+
+def _write_as_json(configs: Path) -> None:
+    for file in (configs / f"{name}.yaml" for name in READ_AS_JSON):
+        if file.is_file():
+            _save(_load(file), file.with_suffix(".json"))
+
+
+def _configure_for_monai_label(configs: Path) -> None:
+    """Merge the overlays into the files that MONAI Label reads, and leave no YAML file."""
     from monai.bundle import ConfigParser
 
-    for overlay in sorted(overlays.glob("*.json")):
+    _write_as_json(configs)
+    for overlay in MONAI_LABEL.glob("*.yaml"):
         merged = ConfigParser.load_config_files([str(configs / overlay.name), str(overlay)])
-        (configs / overlay.name).write_text(json.dumps(merged, indent=4) + "\n", encoding="utf-8")
-    shutil.rmtree(overlays)
+        _save(merged, configs / f"{overlay.stem}.json")
+    _save(_load(CODE / "configs" / "multi_gpu_train.yaml"), configs / "multi_gpu_train.json")
+    for file in configs.glob("*.yaml"):
+        file.unlink()
+
+
+def _load(file: Path) -> dict[str, Any]:
+    from monai.bundle import ConfigParser
+
+    return ConfigParser.load_config_file(file)
+
+
+def _save(content: dict[str, Any], file: Path) -> None:
+    file.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
 
 
 def _name_all_classes(metadata: Path, model: Path | None) -> None:
-    """Give the classes numbers for names where the model knows others than the bundle's: MONAI Label shows them."""
-    if model is None:
-        return
-    from custom.checkpoints import load_checkpoint
+    """Name all classes, the background first, since MONAI Label shows the names by class index.
 
-    classes = load_checkpoint(model)["architecture"]["num_classes"]
+    The bundle's metadata names the foreground. A model with another number of classes has numbers for names.
+    """
     content = json.loads(metadata.read_text(encoding="utf-8"))
-    names = content["network_data_format"]["outputs"]["pred"]["channel_def"]
-    if classes != len(names):
-        names.clear()
-        names.update({"0": "background", **{str(index): f"class {index}" for index in range(1, classes)}})
-        metadata.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+    prediction = content["network_data_format"]["outputs"]["pred"]
+    names = ["background", *(name for name in prediction["channel_def"].values() if name != "background")]
+    if model is not None:
+        from custom.checkpoints import load_checkpoint
+        from custom.data import classes_by_number
+
+        classes = load_checkpoint(model)["architecture"]["num_classes"]
+        names = names if len(names) == classes else classes_by_number(classes)
+    prediction["channel_def"] = {str(index): name for index, name in enumerate(names)}
+    _save(content, metadata)
 
 
 def _reason(error: OSError) -> str:
@@ -192,7 +239,7 @@ def _large_files(output: Path) -> list[str]:
 @click.option("--overwrite", is_flag=True, help="Replace an exported bundle that is there already.")
 @click.option("--monai-label", is_flag=True, help="For model/ of a MONAI Label app.")
 def command(bundle: Path, output: Path, checkpoint: Path | None, overwrite: bool, monai_label: bool) -> None:
-    """Export a bundle and say where it lies."""
+    """Export a bundle and print where it is."""
     written = export_bundle(bundle, output, checkpoint, overwrite, monai_label)
     print(f"bundle written to {written}")
     if not holds_weights(written):

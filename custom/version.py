@@ -15,15 +15,20 @@ __version__ = "0.2.0"
 
 
 def check_version(bundle_root: str | os.PathLike) -> None:
-    """Make sure that `bundle_root` holds this version of `custom`, if it holds one at all.
+    """Make sure that a bundle is at `bundle_root`, and that it holds this version of `custom`, if it holds one at all.
 
     Several bundles in one process share the package that was imported first. Every bundle command begins with this
     check, so that none runs with code it was not made for.
 
     Raises:
-        InputError: the bundle came with another version.
+        InputError: no bundle is there, or it came with another version.
     """
     show_input_errors_in_one_line()
+    if not (Path(bundle_root) / "configs" / "metadata.json").is_file():
+        raise InputError(
+            f"bundle_root {bundle_root}: no bundle there, seen from {Path.cwd()}; start from another folder, or give "
+            "--bundle_root DIR, the folder that holds configs/"
+        )
     file = Path(bundle_root) / "custom" / Path(__file__).name
     if not file.parent.is_dir():
         return

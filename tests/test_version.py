@@ -11,6 +11,12 @@ from custom.errors import InputError
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.fixture(autouse=True)
+def _bundle(tmp_path):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "metadata.json").write_text("{}")
+
+
 def bundle_with(tmp_path, text):
     (tmp_path / "custom").mkdir()
     (tmp_path / "custom" / "version.py").write_text(text)
@@ -31,6 +37,15 @@ def test_a_bundle_with_another_version_is_refused_in_one_line(text, version, tmp
     message = message_of(error)
     assert f"{tmp_path / 'custom'} has version {version}" in message
     assert f"version {custom.__version__} is running" in message
+
+
+@pytest.mark.parametrize("bundle_root", [".", "bundles/other", "/nowhere"])
+def test_a_folder_without_a_bundle_is_refused_with_the_option_to_give(bundle_root, tmp_path, message_of, monkeypatch):
+    monkeypatch.chdir(tmp_path / "configs")
+    with pytest.raises(InputError) as error:
+        custom.check_version(bundle_root)
+    assert message_of(error).startswith(f"bundle_root {bundle_root}: no bundle there")
+    assert "give --bundle_root DIR" in message_of(error)
 
 
 def test_the_project_states_the_same_version():

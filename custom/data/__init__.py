@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "datalist": ["load_datalist", "read_datalist"],
         "evaluation_loader": ["EvaluationLoader", "evaluation_sampler"],
-        "facts": ["DataFacts", "model_bit_depth", "read_facts"],
+        "facts": ["DataFacts", "classes_by_number", "model_bit_depth", "read_facts"],
         "fingerprint": ["data_fingerprint"],
         "images": ["list_images"],
         "paired_loader": ["PairedLoader"],

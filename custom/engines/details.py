@@ -13,7 +13,7 @@ from torch import nn
 from custom.data import data_fingerprint
 from custom.methods import MethodTrainer
 
-__all__ = ["describe_run"]
+__all__ = ["describe_run", "first_stage_name"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def describe_run(
     described = dict(details)
     if "first_stage" in described:
         network = next(iter(trainers.values())).network
-        described["first_stage"] = _first_stage_name(described["first_stage"], network)
+        described["first_stage"] = first_stage_name(described["first_stage"], network)
     if data is not None:
         described |= {split: len(data[split]) for split in ("labelled", "unlabelled")}
     described |= {f"{name}_epochs": trainer.state.max_epochs for name, trainer in trainers.items()}
@@ -47,7 +47,8 @@ def describe_run(
     return described | _batches_of_all_processes(trainers)
 
 
-def _first_stage_name(first_stage: Any, network: nn.Module) -> str:
+def first_stage_name(first_stage: Any, network: nn.Module) -> str:
+    """Name of a folder or file without what is above it, or a hub id; "none" where the network has no first stage."""
     if not hasattr(network, "first_stage"):
         return "none"
     name = str(first_stage)

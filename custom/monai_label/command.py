@@ -22,6 +22,10 @@ __all__ = ["add_bundle", "main"]
 
 TEMPLATE = Path(__file__).with_name("app")
 DETAILS = ("method", "preset", "first_stage", "image_size")
+KEYS = {"num_classes": "network_def#num_classes", "mapper_width": "network_def#mapper_width"}
+"""Options of this command that are values of the network in train.yaml; the others have the names of their keys."""
+
+_AS_IN_BUNDLE = "Default: as in the bundle's train.yaml."
 
 
 def add_bundle(
@@ -37,7 +41,7 @@ def add_bundle(
         bundle: folder of the bundle.
         app: folder of the app.
         checkpoint: `model.pt` of a run; None for an untrained model.
-        settings: keys of the bundle's `train.json` for an untrained model, such as first_stage and width.
+        settings: keys of the bundle's `train.yaml` for an untrained model, such as first_stage and width.
         overwrite: replace the bundle if the app has it and has not trained it.
 
     Returns:
@@ -48,9 +52,9 @@ def add_bundle(
             has this bundle already, or `app` is a folder with other things.
     """
     bundle, app = Path(bundle).absolute(), Path(app)
-    from custom.options import TrainingOptions, check_values
+    from custom.options import check_values
 
-    settings = check_values(TrainingOptions, settings or {}, settings)
+    settings = check_values("train", settings or {}, settings)
     _check_app(app)
     place = app / "model" / bundle.resolve().name
     with tempfile.TemporaryDirectory() as temporary:
@@ -76,22 +80,23 @@ def _check_app(app: Path) -> None:
 
 def _save_untrained(bundle: Path, model: Path, settings: dict[str, Any]) -> None:
     """Save the network that the bundle's training configuration describes, before any training."""
-    configuration = bundle / "configs" / "train.json"
+    configuration = bundle / "configs" / "train.yaml"
     if not configuration.is_file():
         raise InputError(f"{bundle} is not a bundle: {configuration} is missing")
     from monai.bundle import ConfigParser
 
+    from custom.engines import first_stage_name
     from custom.networks import save_model
 
     parser = ConfigParser()
     parser.read_config(str(configuration))
-    parser.update({"bundle_root": str(bundle), "num_classes": 2, **settings})
+    parser.update({"bundle_root": str(bundle), "network_def#num_classes": 2, **settings})
     try:
         network = parser.get_parsed_content("network_def")
-        details = {key: parser.get_parsed_content(f"details#{key}") for key in DETAILS}
+        details = {key: parser.get_parsed_content(key) for key in DETAILS}
     except Exception as error:
         raise find_input_error(error) or error from None
-    save_model(network, model, details)
+    save_model(network, model, details | {"first_stage": first_stage_name(details["first_stage"], network)})
 
 
 @click.command(cls=Command, help=__doc__)
@@ -108,18 +113,19 @@ def _save_untrained(bundle: Path, model: Path, settings: dict[str, Any]) -> None
 )
 @click.option("--overwrite", is_flag=True, help="Replace the bundle if the app has not trained it yet.")
 @click.option("--first-stage", type=PathOrId(), metavar="PATH_OR_ID", help="Of an untrained model, as all below.")
-@click.option("--first-stage-subfolder", type=Text(), metavar="NAME", help="Default: as in the bundle's train.json.")
-@click.option("--image-size", type=WholeNumber(8, 4096), metavar="PIXELS", help="The same.")
+@click.option("--first-stage-subfolder", type=Text(), metavar="NAME", help=_AS_IN_BUNDLE)
+@click.option("--image-size", type=WholeNumber(8, 4096), metavar="PIXELS", help=_AS_IN_BUNDLE)
 @click.option("--num-classes", type=WholeNumber(2, 256), metavar="N", help="With the background (default: 2).")
-@click.option("--width", type=WholeNumber(1, 1024), metavar="N", help="Default: as in the bundle's train.json.")
-@click.option("--mapper-width", type=WholeNumber(1, 1024), metavar="N", help="The same.")
-@click.option("--seed", type=SEED, metavar="N", help="The same.")
+@click.option("--width", type=WholeNumber(1, 1024), metavar="N", help=_AS_IN_BUNDLE)
+@click.option("--mapper-width", type=WholeNumber(1, 1024), metavar="N", help=_AS_IN_BUNDLE)
+@click.option("--seed", type=SEED, metavar="N", help=_AS_IN_BUNDLE)
 def command(app: Path, bundle: Path, checkpoint: Path | None, overwrite: bool, **options: Any) -> None:
-    """Add a bundle to an app and say how to start the server."""
+    """Add a bundle to an app and print how to start the server."""
     settings = {key: value for key, value in options.items() if value is not None}
     if checkpoint and settings:
         option = next(iter(settings)).replace("_", "-")
-        raise InputError(f"--{option} is for an untrained model; a checkpoint knows its own")
+        raise InputError(f"--{option} is for an untrained model, and --checkpoint gives a trained one: leave it out")
+    settings = {KEYS.get(key, key): value for key, value in settings.items()}
     added = add_bundle(bundle, app, checkpoint, settings, overwrite)
     print(f"bundle written to {added}")
     print(

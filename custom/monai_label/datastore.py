@@ -1,4 +1,4 @@
-"""A folder of images and labels on the server's disk that takes in nothing broken."""
+"""A folder of images and labels on the server's disk, with a check of all that is stored in it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ANY_MASK = partial(read_class_indices, num_classes=None)
 
 
 class CheckedDatastore(LocalDatastore):
-    """MONAI Label's local datastore, which looks at each name, image and label before it replaces anything.
+    """MONAI Label's local datastore, which checks each name, image and label before it replaces anything.
 
     Names of images and tags are plain names; files of other names, hidden files, and what is no regular file are passed
     over. Links that the owner of the folder put there are read, but nothing is written or removed through one.
@@ -121,7 +121,7 @@ class CheckedDatastore(LocalDatastore):
         if not is_plain(self._to_id(path.name)[0]):
             logger.warning("%r is passed over: rename it to a plain name such as case_001%s", path.name, path.suffix)
             return False
-        return path.is_file()  # no FIFO, whose reading would wait for ever
+        return path.is_file()  # no FIFO, since reading one would never end
 
     def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
         """Read the datastore's list, and leave out what leads out of its folder."""
@@ -143,7 +143,7 @@ def _is_suffix(text: str) -> bool:
 
 
 def _open(path: str, read: Callable[[str], Image.Image], name: str) -> Image.Image:
-    """The picture, or a complaint that names it as the client knows it instead of the server's temporary file."""
+    """The picture; an error names it as the client does, not by the server's temporary file."""
     try:
         return read(path)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Active learning: which image to label next, by what the two branches make of it."""
+"""Active learning: which image to label next, by how much the two branches of the model differ."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class DisagreementScoring(ScoringMethod):
-    """Predicts every image of the datastore and writes down how much the branches differ, and what it looks like.
+    """Scores every image of the datastore: how much the branches differ, and the features of the image.
 
     The server runs it in a process of its own after each training. So it writes a file beside the model, and
     leaves the datastore, which the server may be changing at the same moment, to `Disagreement`.
@@ -47,7 +47,7 @@ class DisagreementScoring(ScoringMethod):
         self.scores = scores
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
-        """Score all images with the present model; nothing is done twice."""
+        """Score all images with the present model, except those that have a score of it."""
         images = sorted(datastore.list_images())
         if not is_trained(self.model):
             return {"total": len(images), "executed": 0, "reason": "the model is not trained yet"}
@@ -81,7 +81,7 @@ class DisagreementScoring(ScoringMethod):
 
 
 def describe_image(network: torch.nn.Module, image: torch.Tensor) -> list[float]:
-    """What an image [3, W, H] in [0, 1] looks like to the trained encoder: its deepest features, averaged over pixels.
+    """The deepest features of an image [3, W, H] in [0, 1] in the trained encoder, averaged over pixels.
 
     Mirrored and shifted copies of an image get nearly the same numbers.
     """
@@ -138,7 +138,7 @@ class Disagreement(Strategy):
         self._store(datastore, candidates, scores)
         asked = self._asked(datastore, unlabelled, request["strategy"], os.stat(model).st_mtime)
         if asked.issuperset(candidates):
-            asked = set()  # everything was asked for and came back without a label: once more from the start
+            asked = set()  # every image was asked for, and these have no label yet: start again
         candidates = [image for image in candidates if image not in asked]
         seen = [image for image in scores if image not in unlabelled or image in asked]
         order = rank(
@@ -162,7 +162,7 @@ class Disagreement(Strategy):
 
     @staticmethod
     def _asked(datastore: Datastore, images: Sequence[str], strategy: str, since: float) -> set[str]:
-        """Images that this strategy gave out since the model was trained."""
+        """Images that this strategy asked for since the model was trained."""
         times = {image: datastore.get_image_info(image).get("strategy", {}).get(strategy, {}) for image in images}
         return {image for image, given in times.items() if given.get("ts", 0) >= int(since)}
 

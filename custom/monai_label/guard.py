@@ -1,4 +1,4 @@
-"""A gate before MONAI Label's endpoints: states once what a request may contain, and answers errors in one line."""
+"""A check before MONAI Label's endpoints: what a request may contain. Errors are answered in one line."""
 
 from __future__ import annotations
 
@@ -276,7 +276,7 @@ _PATTERNS = [(compile_path(path)[0], path) for path in OFFERED]
 
 
 class RequestGuard:
-    """ASGI middleware that lets through what `OFFERED` describes and answers all else in one line.
+    """ASGI middleware that lets through what `OFFERED` describes and answers everything else with one line.
 
     An answer has status 400 for a request that is wrong, 404 for what is not there, 405 and 413 as usual. Whatever an
     endpoint raises is answered in one line too: `InputError` with 400, what nobody expected with 500.
@@ -286,7 +286,7 @@ class RequestGuard:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check a request, then hand it on."""
+        """Check a request, then pass it on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -309,7 +309,7 @@ class RequestGuard:
 
 
 def install_guard(server: FastAPI) -> None:
-    """Put the guard before the endpoints of a server that is starting, within its rules for other origins."""
+    """Put the guard before the endpoints of a server that is starting, after its rules for other origins."""
     if any(middleware.cls is RequestGuard for middleware in server.user_middleware):
         return
     server.user_middleware.append(Middleware(RequestGuard))
@@ -418,7 +418,7 @@ async def _check_form(endpoint: Endpoint, scope: Scope, body: tempfile.SpooledTe
 async def _parse_form(request: Request) -> FormData:
     try:
         return await request.form()
-    except Exception as error:  # Starlette and its parser answer broken forms with a dozen kinds of errors
+    except Exception as error:  # Starlette and its parser raise many kinds of errors for broken forms
         raise HTTPException(400, "the form cannot be read; send multipart/form-data with its boundary") from error
 
 
@@ -453,7 +453,7 @@ async def _nothing_more() -> Message:
 
 
 def _answer(error: Exception) -> JSONResponse:
-    status, text = 500, "the server failed; its log says why"
+    status, text = 500, "the server failed; its log holds the reason"
     found = find_input_error(error)
     if isinstance(error, HTTPException):
         status, text = error.status_code, error.detail

@@ -18,7 +18,7 @@ _LOSSY = (".jpg", ".jpeg")
 
 
 class DescribeResultd(MapTransform):
-    """Adds what the JSON part of an answer tells, and keeps the mask from being stored as JPEG.
+    """Adds the description that the JSON part of an answer holds, and keeps the mask from being stored as JPEG.
 
     "result" gets "trained", "foreground_share" and "disagreement", which is `custom.metrics.disputed_share`: the
     strategy of that name ranks images by it. An untrained model marks nothing. The mask of a JPEG image becomes a PNG

@@ -67,7 +67,7 @@ class SemiGDATrainTask(BundleTrainTask):
         return {**super().config(), **values, **expressions, "tracking_uri": ""}
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
-        """Train as `request` says: "model", and what `TrainOptions` offers.
+        """Train as `request` asks: "model", and what `TrainOptions` offers.
 
         Raises:
             InputError: a key or value that a request must not contain.
@@ -93,7 +93,7 @@ class SemiGDATrainTask(BundleTrainTask):
 
 def _tracking(options: Mapping[str, Any]) -> dict[str, Any]:
     """MONAI Label's words for tracking as keys of the bundle, which tracks its runs by itself."""
-    keys = {"tracking_run_name": "run_name", "tracking_experiment_name": "mlflow_experiment"}
+    keys = {"tracking_run_name": "run_name", "tracking_experiment_name": "tracker#experiment_name"}
     names = {key: options[word] for word, key in keys.items() if word in options}
     return {**names, **({"mlflow": True} if options.get("tracking") == "mlflow" else {})}
 
@@ -102,7 +102,7 @@ class SemiGDAApp(_stock_app().MyApp):
     """The stock app for bundles, for those of this project.
 
     What a request may contain is checked before MONAI Label's endpoints see it (`RequestGuard`), and here once more.
-    Everything that is wrong with a request is answered with a status from 400 to 429 and one line that says so.
+    An error in a request is answered with a status from 400 to 429 and one line that names it.
 
     Raises:
         InputError: a value of `conf` that is wrong.

@@ -75,7 +75,7 @@ def check(command: str) -> None:
     values |= check_values(command, resolved)
     _check_agreement(values, given)
     _check_overlay_names(given)
-    if _refers_to_options_only(config, "data", kinds, set()):
+    if _is_command(running) and _refers_to_options_only(config, "data", kinds, set()):
         parser.get_parsed_content("data")  # reports dataset_dir, datalist and labelled before a folder is made
 
 
@@ -149,6 +149,11 @@ def _given(running: Running, kinds: Kinds) -> dict[str, Any]:
             raise InputError(f"--{shown(key)} is no option: {OWN_FILE}")
     check_ids(command, running.workflow.parser.get())
     return {key.replace("::", "#"): value for key, value in command.options.items() if key not in OWN_OPTIONS}
+
+
+def _is_command(running: Running) -> bool:
+    """Whether someone has typed `monai.bundle run`; code may want the network alone, without any data."""
+    return running.by_monai and read_command_line() is not None
 
 
 def _check_keys(config: Mapping[str, Any], kinds: Kinds, given: Mapping[str, Any]) -> None:

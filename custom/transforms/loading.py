@@ -68,6 +68,7 @@ class LoadImageAndLabeld(MapTransform):
         self.image_key = self.keys[0]
         self.bit_depth = bit_depth
         self.bgr = bgr
+        self.bit_depth = bit_depth
         self.readers = {key: _PictureReader(read) for key, read in zip(self.keys, readers, strict=False)}
         self.load = LoadImage(image_only=True, dtype=np.float32, ensure_channel_first=True)
 

@@ -67,6 +67,7 @@ def test_monai_loads_the_trained_network_and_leaves_no_trace(seen, trained):
     with torch.no_grad():
         expected = load_model(trained / "model.pt")(torch.full((1, 3, 32, 32), 0.5)).mean().item()
     assert seen["prediction"] == pytest.approx(expected, abs=1e-6)
+    assert seen["prediction in its folder"] == seen["prediction"]
     assert seen["files after load"] == ["LICENSE", "configs", "custom", "docs", "first_stages", "models"]
 
 
@@ -74,6 +75,16 @@ def test_inference_writes_a_mask_for_each_image_into_the_bundle_it_belongs_to(se
     assert (seen["inference lacks"], seen["inference root"]) == ([], str(seen["first"]))
     masks = {path.stem for path in (seen["first"] / "runs" / "inference" / "masks").iterdir()}
     assert masks == {path.stem for path in (phantom / "images").iterdir()}
+
+
+def test_a_training_without_data_has_a_network_of_two_classes(seen):
+    assert seen["classes without data"] == 2
+
+
+def test_a_bundle_whose_folder_was_not_given_is_refused_in_one_line_with_the_option_to_give(seen):
+    assert seen["no root"].startswith("bundle_root .: no bundle there, seen from /;")
+    assert "--bundle_root DIR" in seen["no root"]
+    assert "\n" not in seen["no root"]
 
 
 def test_a_second_bundle_trains_in_the_same_process_with_the_code_of_the_first(seen):
@@ -91,11 +102,12 @@ def test_a_bundle_with_another_version_of_the_code_is_refused_in_one_line(seen):
 
 def test_the_command_line_trains_with_a_first_stage_of_the_bundle_and_an_overlay(unpacked, tmp_path):
     bundle = unpacked("command")
-    configs = [str(bundle / "configs" / name) for name in ("train.json", "quickstart.json")]
+    configs = [str(bundle / "configs" / name) for name in ("train.yaml", "quickstart.yaml")]
     small = {
-        "phantom_labelled": 2, "phantom_unlabelled": 2, "phantom_validation": 1, "phantom_test": 1, "image_size": 32,
-        "width": 4, "mapper_width": 8, "alignment_epochs": 1, "alignment_val_interval": 1, "segmentation_epochs": 1,
-        "val_interval": 1, "mlflow": "false", "device": "cpu", "amp": "false",
+        "phantom#labelled": 2, "phantom#unlabelled": 2, "phantom#validation": 1, "phantom#test": 1, "image_size": 32,
+        "width": 4, "network_def#mapper_width": 8, "alignment_epochs": 1, "align#validation#interval": 1,
+        "segmentation_epochs": 1, "val_interval": 1, "mlflow": "false", "device": "cpu", "amp": "false",
+        "bundle_root": bundle,
     }  # fmt: skip
     options = [text for key, value in small.items() for text in (f"--{key}", str(value))]
     result = python("-m", "monai.bundle", "run", "training", "--config_file", str(configs), *options)

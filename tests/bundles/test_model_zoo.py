@@ -100,14 +100,14 @@ def command(model, **more):
     """What the commands have in common."""
     return {
         "net_id": "network_def",
-        "config_file": str(CONFIGS / "inference.json"),
+        "config_file": str(CONFIGS / "inference.yaml"),
         "meta_file": str(CONFIGS / "metadata.json"),
         "checkpoint": str(model),
         **more,
     }
 
 
-def test_the_network_takes_and_gives_what_the_metadata_says(model):
+def test_the_network_takes_and_gives_what_the_metadata_states(model):
     verify_net_in_out(**command(model, device="cpu", n=1, p=1, any=1))
 
 
@@ -149,13 +149,13 @@ def test_torchscript_paints_the_same_mask(model, image, expected, tmp_path):
 
 
 def documented_command(name, model, folder):
-    """A command for the shell as the bundle's document tells it, with model, shape and output folder put in."""
+    """A command for the shell as in the bundle's document, with model, shape and output folder put in."""
     document = (CONFIGS.parent / "docs" / "README.md").read_text()
-    (told,) = re.findall(rf"^python (-m monai\.bundle {name} (?:.*\\\n)*.*)$", document, re.MULTILINE)
+    (found,) = re.findall(rf"^python (-m monai\.bundle {name} (?:.*\\\n)*.*)$", document, re.MULTILINE)
     for word, own in (("MODEL", model), ("224,224", "32,32"), ("--filepath model", f"--filepath {folder}/model")):
-        assert word in told
-        told = told.replace(word, str(own))
-    return f"{sys.executable} {told}"
+        assert word in found
+        found = found.replace(word, str(own))
+    return f"{sys.executable} {found}"
 
 
 def test_the_documented_command_makes_onnx_that_paints_the_same_mask(model, image, expected, tmp_path):

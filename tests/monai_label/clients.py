@@ -12,7 +12,8 @@ from tests.conftest import KL
 
 BUNDLE = ROOT / "bundles" / "semigda_polyp"
 NAME = BUNDLE.name
-SETTINGS = {"first_stage": KL, "width": 4, "mapper_width": 8, "image_size": 32}
+NETWORK = {"first_stage": KL, "width": 4, "mapper_width": 8}
+SETTINGS = {"first_stage": KL, "width": 4, "network_def#mapper_width": 8, "image_size": 32}
 REQUEST = {"device": "cpu", "multi_gpu": False, "val_split": 0, "max_epochs": 1, "alignment_epochs": 1, "mlflow": False}
 ODD = (45, 38)
 

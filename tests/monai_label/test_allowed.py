@@ -17,7 +17,7 @@ from custom.monai_label.allowed import (
 EXPRESSION = "$__import__('os').abort()"
 
 
-def complaint(check, *arguments):
+def refusal(check, *arguments):
     with pytest.raises(InputError) as error:
         check(*arguments)
     message = str(error.value)
@@ -72,12 +72,12 @@ def test_values_of_the_right_type_and_range_pass(key, value):
     ],
 )
 def test_other_values_are_refused_by_the_name_of_their_key(key, value):
-    assert key in complaint(check_options, TrainOptions, {key: value})
+    assert key in refusal(check_options, TrainOptions, {key: value})
 
 
 @pytest.mark.parametrize("key", TrainOptions.model_fields)
 def test_no_training_option_takes_an_expression(key):
-    assert key in complaint(check_options, TrainOptions, {key: EXPRESSION})
+    assert key in refusal(check_options, TrainOptions, {key: EXPRESSION})
 
 
 def test_empty_values_mean_the_default():
@@ -85,7 +85,7 @@ def test_empty_values_mean_the_default():
 
 
 def test_an_unknown_key_is_named_with_those_that_are_offered():
-    message = complaint(check_options, TrainOptions, {"train#trainer": 1})
+    message = refusal(check_options, TrainOptions, {"train#trainer": 1})
     assert "train#trainer" in message
     assert "max_epochs" in message
 
@@ -98,8 +98,8 @@ def test_only_some_options_of_an_inference_reach_the_transforms():
 def test_options_for_all_models_are_checked_by_name():
     check = per_model(TrainOptions)
     check({"a": {"max_epochs": 1}, "seed": 2}, ["a", "b"])
-    assert "the request for a" in complaint(check, {"a": {"x": 1}}, ["a"])
-    assert "'c'" in complaint(check, {"c": {"max_epochs": 1}}, ["a"])
+    assert "the request for a" in refusal(check, {"a": {"x": 1}}, ["a"])
+    assert "'c'" in refusal(check, {"c": {"max_epochs": 1}}, ["a"])
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_options_for_all_models_are_checked_by_name():
     ],
 )
 def test_what_a_configuration_would_evaluate_is_refused_at_any_depth(value):
-    assert "option" in complaint(refuse_expressions, value, "option")
+    assert "option" in refusal(refuse_expressions, value, "option")
 
 
 @pytest.mark.parametrize("value", ["/studies/a $b@c%.png", 1, None, True, [{"image": "/x/a.png"}], "me@home"])
@@ -128,7 +128,7 @@ def test_plain_data_is_not_refused(value):
 
 @pytest.mark.parametrize("text", ["{", "", "[" * 5000, "NaN", "[1e999]", '"\\ud800"', "9" * 30, "9" * 5000, b"\xff"])
 def test_json_that_cannot_be_stored_is_refused(text):
-    assert complaint(parse_json, text)
+    assert refusal(parse_json, text)
 
 
 def test_json_of_moderate_depth_is_taken():
@@ -140,7 +140,7 @@ def test_json_of_moderate_depth_is_taken():
     "conf", [{"models": "../../x"}, {"models": "a,b"}, {"zoo_source": "ngc"}, {"preload": "$x"}, {"x": "1"}]
 )
 def test_options_of_the_server_are_known_ones(conf):
-    assert complaint(check_conf, conf, ["a"])
+    assert refusal(check_conf, conf, ["a"])
 
 
 def test_options_of_the_server_that_are_right_pass():

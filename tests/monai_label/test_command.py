@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
 from custom.errors import InputError
 from custom.monai_label import is_trained
@@ -60,7 +61,7 @@ def test_an_app_holds_what_monai_label_reads(app, checkpoint, capsys):
     assert sorted(path.name for path in app.iterdir()) == ["README.md", "main.py", "model"]
     classes = [node.name for node in ast.parse((app / "main.py").read_text()).body if isinstance(node, ast.ClassDef)]
     assert classes == ["App"]
-    assert not (place / "configs" / "monai_label").exists()
+    assert not list((place / "configs").glob("*.yaml"))
     outputs = json.loads((place / "configs" / "metadata.json").read_text())["network_data_format"]["outputs"]
     assert outputs["pred"]["channel_def"] == {"0": "background", "1": "lesion"}
 
@@ -82,7 +83,7 @@ def test_without_a_checkpoint_the_model_is_new_and_as_the_options_say(app, first
         "width": 4,
         "mapper_width": 8,
     }
-    train = json.loads((BUNDLE / "configs" / "train.json").read_text())
+    train = ConfigParser.load_config_file(BUNDLE / "configs" / "train.yaml")
     expected = {"image_size": 32, "first_stage": "first_stage.json"} | {key: train[key] for key in ("method", "preset")}
     assert model_details(model) == expected
 

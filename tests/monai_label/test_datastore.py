@@ -19,7 +19,7 @@ from custom.errors import InputError
 from custom.monai_label.command import add_bundle
 from custom.monai_label.datastore import CheckedDatastore
 from custom.networks import SemiGDA, save_model
-from tests.monai_label.clients import BUNDLE, SETTINGS
+from tests.monai_label.clients import BUNDLE, NETWORK
 
 
 @pytest.fixture
@@ -87,8 +87,7 @@ def task(tmp_path_factory):
     from custom.monai_label.server import SemiGDATrainTask
 
     folder = tmp_path_factory.mktemp("task")
-    network = {key: value for key, value in SETTINGS.items() if key != "image_size"}
-    save_model(SemiGDA(**network), folder / "model.pt", {"image_size": 32})
+    save_model(SemiGDA(**NETWORK), folder / "model.pt", {"image_size": 32})
     return SemiGDATrainTask(str(add_bundle(BUNDLE, folder / "app", checkpoint=folder / "model.pt")), {})
 
 
@@ -111,6 +110,18 @@ def test_words_of_monai_label_for_tracking_become_keys_of_the_bundle(task, monke
     monkeypatch.setattr(type(task), "run_single_gpu", lambda self, request, found: overrides.update(found))
     request = {"model": "semigda_polyp", "tracking": ["mlflow"], "tracking_run_name": "first", "val_split": 0}
     task({**request, "tracking_experiment_name": "polyps"}, SimpleNamespace(datalist=list))
-    expected = {"mlflow": True, "run_name": "first", "mlflow_experiment": "polyps"}
+    expected = {"mlflow": True, "run_name": "first", "tracker#experiment_name": "polyps"}
     assert expected.items() <= overrides.items()
     assert not {"tracking", "tracking_uri", "experiment_name", "train#handlers"} & overrides.keys()
+
+
+def test_options_of_a_request_are_keys_of_the_bundle_with_its_values(task):
+    from custom.monai_label.allowed import TrainOptions
+    from custom.monai_label.server import OPTIONS
+
+    values = {key: task.bundle_config.get(key) for key in OPTIONS}
+    assert values["use_unlabelled"] is True
+    assert None not in values.values()
+    offered = task.config()
+    assert {key: offered[key] or values[key] for key in OPTIONS} == values  # "" for an expression
+    assert set(OPTIONS) <= TrainOptions.model_fields.keys()

@@ -28,7 +28,7 @@ from custom.monai_label.allowed import (
 from custom.monai_label.command import add_bundle
 from custom.networks import SemiGDA, save_model
 from scripts.label_server import LabelServer
-from tests.monai_label.clients import BUNDLE, NAME, ODD, SETTINGS, fill
+from tests.monai_label.clients import BUNDLE, NAME, NETWORK, ODD, SETTINGS, fill
 
 OTHER_KEYS = (
     "_target_",
@@ -136,8 +136,7 @@ def refused(answer, *statuses):
 def place(tmp_path_factory, phantom):
     """A server with a trained model, eight images and one label, and a picture outside of its folders."""
     place = Place(tmp_path_factory.mktemp("hostile"))
-    network = {key: value for key, value in SETTINGS.items() if key != "image_size"}
-    save_model(SemiGDA(**network), place.folder / "model.pt", {"image_size": SETTINGS["image_size"]})
+    save_model(SemiGDA(**NETWORK), place.folder / "model.pt", {"image_size": SETTINGS["image_size"]})
     add_bundle(BUNDLE, place.app, checkpoint=place.folder / "model.pt")
     masks = fill(place.studies, phantom)
     Image.new("L", ODD, 7).save(place.folder / "outside.png")
@@ -197,7 +196,7 @@ def test_options_for_all_models_are_checked_for_each(place):
 @pytest.mark.parametrize(
     "body", [b"{", b"[]", b"[1]", b"1", b'"x"', b"\xff\xfe", b'{"device": NaN}', b'{"client_id": "\\ud800"}']
 )
-def test_broken_json_is_a_mistake_of_the_client(address, body, place):
+def test_broken_json_is_an_error_of_the_client(address, body, place):
     headers = {"Content-Type": "application/json"}
     address = f"{address}?image=case 0" if "wsi" in address else address
     assert refused(place.send("POST", address, data=body, headers=headers))
@@ -395,7 +394,7 @@ def test_broken_forms_are_refused(kind, body, place):
         assert refused(place.send(method, address, data=body, headers={"Content-Type": kind}))
 
 
-def test_a_form_that_says_a_thing_twice_is_refused(place):
+def test_a_form_with_a_field_twice_is_refused(place):
     params = [("params", (None, "{}")), ("params", (None, json.dumps({"run_id": "x"})))]
     assert refused(place.send("POST", f"/infer/{NAME}?image=case 0", files=params))
 

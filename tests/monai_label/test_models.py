@@ -72,7 +72,7 @@ def test_the_new_weights_follow_from_the_seed(make_network):
 def test_a_trained_network_goes_to_its_run_and_to_the_server(server_model, make_network, tmp_path):
     network = make_network("kl")
     run = tmp_path / "run"
-    ModelPublisher(server_model, {"image_size": 32})(network, run)
+    ModelPublisher(server_model)(network, run, {"image_size": 32})
     for path in (run / "model.pt", server_model):
         assert same(values(network), values(load_model(path))) == set(network.state_dict())
         assert model_details(path) == {"image_size": 32}
@@ -80,9 +80,9 @@ def test_a_trained_network_goes_to_its_run_and_to_the_server(server_model, make_
 
 
 def test_a_model_without_a_note_is_replaced_too(server_model, make_network, tmp_path):
-    publish = ModelPublisher(server_model, {})
-    publish(make_network("kl"), tmp_path / "first")
-    publish(make_network("tiny"), tmp_path / "second")
+    publish = ModelPublisher(server_model)
+    publish(make_network("kl"), tmp_path / "first", {})
+    publish(make_network("tiny"), tmp_path / "second", {})
     assert server_model.read_bytes() == (tmp_path / "second" / "model.pt").read_bytes()
     assert is_trained(server_model)
 
@@ -101,7 +101,7 @@ def test_a_failing_save_leaves_the_servers_model(succeeding, server_model, make_
 
     monkeypatch.setattr(torch, "save", fail)
     with pytest.raises(InputError, match="No space left on device"):
-        ModelPublisher(server_model, {})(make_network("kl"), tmp_path / "run")
+        ModelPublisher(server_model)(make_network("kl"), tmp_path / "run", {})
     assert len(calls) == succeeding + 1
     assert server_model.read_bytes() == before
     assert not is_trained(server_model)

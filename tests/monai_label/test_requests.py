@@ -63,7 +63,7 @@ def test_a_request_without_a_label_is_refused(serve, message_of):
 
 
 @pytest.mark.usefixtures("no_server")
-def test_training_without_a_server_is_refused_and_the_mend_named(message_of):
+def test_training_without_a_server_is_refused_with_the_fix(message_of):
     with pytest.raises(InputError) as error:
         requested_data(labelled("a"), [])
     assert "export it without --monai-label" in message_of(error)

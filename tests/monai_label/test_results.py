@@ -26,7 +26,7 @@ def item(**changes):
     }
 
 
-def test_the_answer_tells_share_and_disagreement(model):
+def test_the_answer_holds_share_and_disagreement(model):
     described = DescribeResultd("pred", model)(item())
     assert described["result"] == {"trained": True, "foreground_share": 0.25, "disagreement": 0.5}
     assert described["pred"].tolist() == [[1, 0], [0, 0]]
@@ -37,7 +37,7 @@ def test_every_class_counts_as_foreground_once(model):
     assert DescribeResultd("pred", model)(item(pred=mask))["result"]["foreground_share"] == 0.5
 
 
-def test_what_the_answer_tells_already_stays(model):
+def test_what_the_answer_holds_already_stays(model):
     result = DescribeResultd("pred", model)(item(result={"label": "lesion"}))["result"]
     assert result["label"] == "lesion"
     assert result["trained"] is True
@@ -52,7 +52,7 @@ def test_the_given_item_stays_as_it_is(model):
     assert "result_extension" not in given
 
 
-def test_an_untrained_model_marks_nothing_and_says_so(model):
+def test_an_untrained_model_marks_nothing_and_is_called_untrained(model):
     mark_as_untrained(model)
     described = DescribeResultd("pred", model)(item())
     assert described["pred"].tolist() == [[0, 0], [0, 0]]

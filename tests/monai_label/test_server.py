@@ -109,7 +109,7 @@ def test_a_mask_has_the_size_of_its_image_and_equals_that_of_the_command_line(ca
 
 
 def predict(place, case):
-    """The mask [H, W] as the bundle's inference.json makes it, taken apart by hand."""
+    """The mask [H, W] as the bundle's inference.yaml makes it, taken apart by hand."""
     import torch
 
     network = load_model(model_of(place))
@@ -157,7 +157,7 @@ def test_an_uploaded_image_is_predicted(client, place):
         (lambda client: client.train(max_epochs=1, val_split=0, learning_rate="fast"), 400, "learning_rate"),
     ],
 )
-def test_mistakes_get_one_clear_line_and_lose_nothing(send, status, words, client, place):
+def test_errors_get_one_clear_line_and_lose_nothing(send, status, words, client, place):
     folder, masks = place
     stored = folder / "studies" / "labels" / "final" / "case 0.png"
     before = (stored.read_bytes(), model_of(place).read_bytes(), sorted((folder / "studies").glob("*.*")))

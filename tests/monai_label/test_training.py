@@ -23,8 +23,8 @@ from tests.bundles.conftest import ROOT
 from tests.conftest import KL
 from tests.monai_label.conftest import SERVER, fake_server
 
-SIZE = {"image_size": 32, "width": 4, "mapper_width": 8}
-SEED = 42  # of train.json
+SIZE = {"image_size": 32, "width": 4, "network_def#mapper_width": 8}
+SEED = 42  # of train.yaml
 
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")  # MONAI: only trusted ones, please
 
@@ -162,7 +162,7 @@ def test_the_epochs_asked_for_are_those_of_the_segmentation(trained):
     assert epochs(trained.run) == {"alignment": 2, "segmentation": 3}
 
 
-def test_the_model_tells_what_it_was_trained_on(trained):
+def test_the_model_holds_what_it_was_trained_on(trained):
     expected = {"labelled": 3, "unlabelled": 2, "image_size": 32, "segmentation_epochs": 3, "alignment_epochs": 2}
     assert model_details(published(trained.bundle)).items() >= expected.items()
 
@@ -188,7 +188,9 @@ def test_a_further_training_goes_on_from_the_published_model_with_the_segmentati
 def test_a_training_from_scratch_starts_from_new_weights(studies, trained, tmp_path):
     bundle = copy_of(trained.bundle, tmp_path)
     network = load_model(published(bundle))
-    rates = dict.fromkeys(("learning_rate", "mapper_learning_rate", "encoder_learning_rate"), 1e-30)
+    rates = dict.fromkeys(
+        ("learning_rate", "align#trainer#mapper_learning_rate", "align#trainer#encoder_learning_rate"), 1e-30
+    )
     run = train(bundle, studies, run_id="from_scratch", **rates).run
     assert set(epochs(run)) == {"alignment", "segmentation"}
     forget_training(network, SEED)

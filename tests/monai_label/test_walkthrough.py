@@ -18,14 +18,13 @@ from custom.export import export_bundle
 from custom.networks import SemiGDA, save_model
 from scripts.label_server import LabelServer
 from scripts.monai_label_walkthrough import ARMS, Walkthrough, draw_results, format_results
-from tests.monai_label.clients import BUNDLE, NAME, ODD, SETTINGS, Client, fill
+from tests.monai_label.clients import BUNDLE, NAME, NETWORK, ODD, SETTINGS, Client, fill
 
 
 def test_the_stock_app_predicts_and_trains_with_the_unlabelled_images(tmp_path, phantom):
     masks = fill(tmp_path / "studies", phantom)
-    network = {key: value for key, value in SETTINGS.items() if key != "image_size"}
     shutil.copytree(Path(sys.prefix, "monailabel", "sample-apps", "monaibundle"), tmp_path / "app")
-    save_model(SemiGDA(**network), tmp_path / "model.pt", {"image_size": SETTINGS["image_size"]})
+    save_model(SemiGDA(**NETWORK), tmp_path / "model.pt", {"image_size": SETTINGS["image_size"]})
     place = export_bundle(BUNDLE, tmp_path / "app" / "model" / NAME, tmp_path / "model.pt", monai_label=True)
     options = ("--conf", "models", NAME, "--conf", "zoo_source", "local")
     with LabelServer(tmp_path / "app", tmp_path / "studies", options) as server:
