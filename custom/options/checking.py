@@ -18,9 +18,8 @@ from custom.errors import InputError
 from custom.options.command_line import (
     OWN_OPTIONS,
     CommandLine,
-    can_be_run,
     check_ids,
-    nearest,
+    check_keys,
     read_command_line,
     refuse_expression,
 )
@@ -35,9 +34,7 @@ __all__ = ["check", "check_name", "check_values"]
 LEAST_CHANNELS_LAST = 8
 """Width of the trainable encoder from which on channels_last is safe."""
 
-MONAI_KEYS = ("imports", "initialize", "run", "finalize")  # which MONAI evaluates without being asked
 OWN_FILE = "change it in a file of your own, added to --config_file"
-QUICKSTART_PARTS = ("phantom", "labels_only")  # which its run on the labels alone has in its configuration unused
 OVERLAYS = Path(__file__).parents[1] / "configs"
 
 
@@ -60,7 +57,7 @@ def check(command: str) -> None:
     kinds, parser = COMMANDS[command], running.workflow.parser
     config = parser.get()
     given = _given(running, kinds)
-    _check_keys(config, kinds, given)
+    check_keys(config, kinds, given)
     check_parts(config, parser.locator)
     raw = {key: value for key in kinds if (value := value_at(config, key)) is not None and not _is_expression(value)}
     raw |= {key: config[key] for key in kinds if key in config and config[key] is None}
@@ -154,21 +151,6 @@ def _given(running: Running, kinds: Kinds) -> dict[str, Any]:
 def _is_command(running: Running) -> bool:
     """Whether someone has typed `monai.bundle run`; code may want the network alone, without any data."""
     return running.by_monai and read_command_line() is not None
-
-
-def _check_keys(config: Mapping[str, Any], kinds: Kinds, given: Mapping[str, Any]) -> None:
-    """Refuse keys that nothing reads, which MONAI accepts in silence.
-
-    A key is known if it is an option, if a value refers to it, if it can be run, or if MONAI evaluates it.
-    """
-    referenced = set(re.findall(r"@([A-Za-z_]\w*)", json.dumps(config, default=str)))
-    known = [key for key in config if key in kinds or key in referenced]
-    others = (*MONAI_KEYS, *QUICKSTART_PARTS)
-    for key in config:
-        is_known = key in known or key in others or key.startswith("_") or can_be_run(config[key], config)
-        if not is_known or (key in given and key.startswith("_")):
-            dashes = "--" if key in given else ""
-            raise InputError(f"unknown option {dashes}{shown(key)}{nearest(key, [*known, *kinds])}")
 
 
 def _values_of_parts(

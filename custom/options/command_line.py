@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +14,14 @@ from fire.parser import DefaultParseValue
 from monai.bundle import run as bundle_run
 
 from custom.errors import InputError
+from custom.options.keys import PARTS
 from custom.options.kinds import starts_like_an_expression
 from custom.wording import did_you_mean, shown
 
 __all__ = [
     "CommandLine",
-    "can_be_run",
     "check_ids",
+    "check_keys",
     "nearest",
     "own_arguments",
     "read_command_line",
@@ -149,7 +151,7 @@ def check_ids(command: CommandLine, config: Mapping[str, Any]) -> None:
     if command.positional and "run_id" in options:
         raise InputError(f"run ids {shown(command.positional[0])} and {shown(options['run_id'])}: give one of them")
     run_id = (command.positional or [options.get("run_id", "run")])[0]
-    runs = [key for key, value in config.items() if key not in NO_RUN_IDS and can_be_run(value, config)]
+    runs = [key for key, value in config.items() if key not in NO_RUN_IDS and _can_be_run(value, config)]
     if run_id not in runs:
         raise InputError(f"no run id {shown(run_id)!r} in the configuration{nearest(run_id, runs)}")
     for name, usual in (("init_id", "initialize"), ("final_id", "finalize")):
@@ -157,13 +159,35 @@ def check_ids(command: CommandLine, config: Mapping[str, Any]) -> None:
             raise InputError(f"--{name} {shown(options[name])}: leave it out; the checks are in {usual!r}")
 
 
-def can_be_run(value: Any, config: Mapping[str, Any]) -> bool:
+def check_keys(config: Mapping[str, Any], options: Collection[str], given: Mapping[str, Any]) -> None:
+    """Refuse keys that nothing reads, which MONAI accepts in silence.
+
+    A key is known if it is an option, if a value refers to it, if it can be run, or if it names a part.
+
+    Args:
+        config: the configuration with all overlays and options.
+        options: keys that a user may set.
+        given: values from the command line by key.
+
+    Raises:
+        InputError: an unknown key, with the nearest known one.
+    """
+    referenced = set(re.findall(r"@([A-Za-z_]\w*)", json.dumps(config, default=str)))
+    known = [key for key in config if key in options or key in referenced]
+    for key in config:
+        is_known = key in known or key in PARTS or key.startswith("_") or _can_be_run(config[key], config)
+        if not is_known or (key in given and key.startswith("_")):
+            dashes = "--" if key in given else ""
+            raise InputError(f"unknown option {dashes}{shown(key)}{nearest(key, [*known, *options])}")
+
+
+def _can_be_run(value: Any, config: Mapping[str, Any]) -> bool:
     """Whether it is a list of expressions or of other such lists, or refers to one: any other expression is a value."""
     if isinstance(value, str) and value.startswith("@"):
-        return isinstance(config.get(value[1:]), list) and can_be_run(config[value[1:]], config)
+        return isinstance(config.get(value[1:]), list) and _can_be_run(config[value[1:]], config)
     if not isinstance(value, list) or not value:
         return False
-    return all(isinstance(text, str) and (text.startswith("$") or can_be_run(text, config)) for text in value)
+    return all(isinstance(text, str) and (text.startswith("$") or _can_be_run(text, config)) for text in value)
 
 
 def nearest(key: str, known: Sequence[str]) -> str:

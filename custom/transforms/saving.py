@@ -14,6 +14,17 @@ __all__ = ["SavePictured"]
 class SavePictured(SaveImaged):
     """Write each prediction as an 8-bit PNG with the name of its image, all in one folder.
 
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from monai.data import MetaTensor
+    >>> from custom.transforms import SavePictured
+    >>> mask = MetaTensor(torch.ones(1, 8, 8), meta={"filename_or_obj": "images/case_1.jpg"})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = SavePictured("pred", folder, scale=255)({"pred": mask})
+    ...     [path.name for path in Path(folder).iterdir()]
+    ['case_1.png']
+
     Args:
         keys: keys of the predictions, [1, W, H].
         output_dir: the folder.

@@ -39,7 +39,7 @@ def test_a_value_is_never_evaluated_even_in_place_of_the_checks(key, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("key", ["dataset_dir", "imports", "run"])
+@pytest.mark.parametrize("key", ["dataset_dir", "run", "network"])
 def test_a_value_is_never_evaluated_away_from_the_code(key, tmp_path):
     """MONAI must find the code first, so there the value of bundle_root itself cannot be looked at before."""
     (tmp_path / "here").mkdir()
@@ -47,6 +47,10 @@ def test_a_value_is_never_evaluated_away_from_the_code(key, tmp_path):
     line = refused(run("--bundle_root", root, f"--{key}", evil(tmp_path / "marker"), cwd=tmp_path / "here"))
     assert f"--{key} $" in line
     assert not (tmp_path / "marker").exists()
+
+
+def test_a_bundle_that_is_not_where_it_should_be_is_one_line(tmp_path):
+    assert "error: no bundle at bundle_root bundles/semigda_busi; give --bundle_root" in refused(run(cwd=tmp_path))
 
 
 def test_a_wrong_value_ends_with_one_line_before_a_folder_is_made(tmp_path):
