@@ -270,7 +270,7 @@ class PathTo(Text):
     Args:
         what: "folder", "file", or "file or folder".
         new: what the command makes: it may be missing, but it must be possible to write there.
-        missing: said of a path that does not exist.
+        missing: the error for a path that does not exist.
     """
 
     name = "path"

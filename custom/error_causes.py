@@ -11,8 +11,8 @@ from custom.errors import WORKER_TRACEBACK, InputError
 __all__ = ["find_input_error", "find_refused_access", "is_interrupt"]
 
 _REFUSED = {
-    errno.ENOSPC: "free some space and start the command again; a training goes on with --resume true",
-    errno.EDQUOT: "free some space and start the command again; a training goes on with --resume true",
+    errno.ENOSPC: "free some space and start the command again; a training continues with --resume true",
+    errno.EDQUOT: "free some space and start the command again; a training continues with --resume true",
     errno.EROFS: "give a folder on a disk that can be written",
     errno.EACCES: "change its permissions or give another path",
 }

@@ -116,7 +116,7 @@ def _check_output(output: Path, bundle: Path, overwrite: bool) -> None:
 
 
 def _is_replaceable(folder: Path) -> bool:
-    """An exported bundle, which holds its code as a folder, or nothing: nobody's work is lost with it."""
+    """An exported bundle, which holds its code as a folder, or nothing: no work is lost with it."""
     exported = (folder / REQUIRED[0]).is_file() and (folder / "custom").is_dir() and not (folder / "runs").exists()
     return (exported and not (folder / "custom").is_symlink()) or not any(folder.iterdir())
 

@@ -78,7 +78,7 @@ def refuse_strangers() -> None:
 def on_first_process(call: Callable[..., Result], *arguments: object) -> Result:
     """Call a function on the first process only, and return what it returned on every process.
 
-    The others wait. If the function fails, the first process raises its error and the others end in silence, so that an
+    The others wait. If the function fails, the first process raises its error and the others end without a message, so that an
     error is reported once. Without other processes this is a plain call.
 
     Args:
@@ -91,7 +91,7 @@ def on_first_process(call: Callable[..., Result], *arguments: object) -> Result:
     try:
         if idist.get_rank() == 0:
             outcome = [True, call(*arguments)]
-    finally:  # an error goes on upwards once the others know
+    finally:  # an error continues upwards once the others know
         with others_needed():
             dist.broadcast_object_list(outcome, src=0)
     has_succeeded, result = outcome

@@ -88,7 +88,7 @@ def test_neither_help_nor_a_mistyped_option_imports_what_is_slow(words):
     assert process.stdout == "[]\n", process.stderr
 
 
-def test_a_mistake_is_one_line_on_standard_error():
+def test_an_error_is_one_line_on_standard_error():
     command = [sys.executable, "-m", "custom", "prepare", "floder", "--source", ".", "--output", "nowhere"]
     process = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert process.returncode == 1 and process.stdout == ""
@@ -171,7 +171,7 @@ def test_many_commands_in_one_process_hook_in_once():
         (["folder", "more"], "unexpected extra argument (more)"),
     ],
 )
-def test_a_mistake_names_the_option_and_the_fix(arguments, words, message_of):
+def test_an_error_names_the_option_and_the_fix(arguments, words, message_of):
     assert words in refusal(message_of, *arguments)
 
 

@@ -60,10 +60,10 @@ def test_all_processes_but_the_first_wait_with_their_message(monkeypatch, capsys
 
 def test_ctrl_c_is_one_line_and_status_130():
     process = run_script(
-        "error_hook.advise_after_interrupt('interrupted; go on with --resume true')\nraise KeyboardInterrupt"
+        "error_hook.advise_after_interrupt('interrupted; continue with --resume true')\nraise KeyboardInterrupt"
     )
     assert (process.returncode, process.stdout) == (130, "")
-    assert process.stderr == "\ninterrupted; go on with --resume true\n"
+    assert process.stderr == "\ninterrupted; continue with --resume true\n"
 
 
 def test_ctrl_c_within_other_errors_is_one_line():

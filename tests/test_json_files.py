@@ -27,7 +27,7 @@ def test_every_unicode_encoding_is_read_with_and_without_a_mark(tmp_path, encodi
         ("", "is not JSON"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(tmp_path, text, message):
+def test_what_is_wrong_is_reported_in_one_line(tmp_path, text, message):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(InputError, match=message) as caught:
         read_json_object(tmp_path / "a.json", "list")

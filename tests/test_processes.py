@@ -73,7 +73,7 @@ def test_only_the_first_process_calls_and_all_get_the_result(tmp_path):
     assert (callers, other_callers) == (["by"], [])
 
 
-def test_a_mistake_found_by_the_first_process_ends_the_others_in_silence(tmp_path, monkeypatch):
+def test_an_error_found_by_the_first_process_ends_the_others_without_a_message(tmp_path, monkeypatch):
     monkeypatch.setattr("custom.processes.SECONDS_FOR_THE_FIRST_PROCESS", 0)
 
     def fail():

@@ -30,7 +30,7 @@ def save_atomically(content: Any, path: str | os.PathLike) -> None:
             torch.save(content, file)
     except (OSError, RuntimeError) as error:
         kept = (
-            "the last good one is kept; free some space and go on with --resume true"
+            "the last good one is kept; free some space and continue with --resume true"
             if path.exists()
             else "is it full?"
         )

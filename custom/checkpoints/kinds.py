@@ -101,7 +101,7 @@ def describe_content(content: Any) -> str:
     if not isinstance(content, Mapping):
         return f"holds a {type(content).__name__}"
     if {"network", "objects", "trainer"} <= content.keys():
-        return "is the state of a stage of a training, from which --resume true goes on"
+        return "is the state of a stage of a training, from which --resume true continues"
     for name in ("state_dict", "model_state_dict", "net", "network", "weights", "model"):
         if isinstance(content.get(name), Mapping):
             return f"is another project's checkpoint (entries {_first(content)})"

@@ -18,7 +18,7 @@ __all__ = ["LabelsOnlyBaseline"]
 class LabelsOnlyBaseline:
     """Runs a bundle's training a second time without its unlabelled images and shows both test results.
 
-    Network, initial weights, augmentation, schedule, number of steps and labelled images a step are those of the first
+    Network, initial weights, augmentation, schedule, number of steps and labelled images per step are those of the first
     run; the unlabelled half of every batch is missing.
 
     Args:
@@ -26,7 +26,7 @@ class LabelsOnlyBaseline:
         meta_file: metadata of the bundle.
         output_dir: folder of the second run.
         dataset_dir: data of the first run.
-        resume: go on where an interrupted second run stopped.
+        resume: continue where an interrupted second run stopped.
 
     Raises:
         InputError: there are several processes.

@@ -69,7 +69,7 @@ class TrainingRun:
     """Runs stages one after the other in one folder and one MLflow run.
 
     Each stage starts from the best weights of the one before. After the last one the best weights become `model.pt`,
-    the test images are evaluated, and a closing summary tells where everything lies.
+    the test images are evaluated, and a closing summary lists where everything lies.
 
     Under several processes each has a run of its own in the same folder, and only the first one writes and prints.
 
@@ -79,7 +79,7 @@ class TrainingRun:
         tracker: the MLflow tracker; disabled or not.
         details: settings to record, completed by `describe_run`.
         data: the images by split, as `load_datalist` returns them.
-        resume: go on where the run in `output_dir` stopped.
+        resume: continue where the run in `output_dir` stopped.
         seed: seed of the run.
         checkpoint_interval: epochs between two checkpoints.
         initial_weights: a `model.pt` or best-weights file to start from; None for the weights that the network has.
@@ -139,7 +139,7 @@ class TrainingRun:
             raise InputError(f"this method has no stage {unknown[0]!r}: its stages are {', '.join(self.stages)}")
         self._check_start(self.stages[stages[0]].trainer.network)
         keep(self.output_dir)
-        advise_after_interrupt(f"interrupted; go on with --resume true and the same options: {self.output_dir}")
+        advise_after_interrupt(f"interrupted; continue with --resume true and the same options: {self.output_dir}")
         try:
             if (summary := self._finished_summary(stages)) is None:
                 summary = self._train(stages)

@@ -16,19 +16,24 @@ from custom.metrics import HausdorffDistance95Metric
 __all__ = ["branch_metrics", "hard_one_hot"]
 
 
-def hard_one_hot(branch: int, num_classes: int) -> Callable[[list[dict]], tuple[list[Tensor], list[Tensor]]]:
+def hard_one_hot(
+    branch: str, branches: Sequence[str], num_classes: int
+) -> Callable[[list[dict]], tuple[list[Tensor], list[Tensor]]]:
     """An Ignite output transform: soft labels of one branch and the truth as one-hot [K, W, H] lists.
 
     Both have background where the truth is `IGNORED_LABEL`, so these pixels have no influence on a metric.
 
     Args:
-        branch: channel of "pred", [branches, W, H] soft labels in [0, K - 1].
+        branch: name of the branch.
+        branches: names of the channels of "pred", [branches, W, H] soft labels in [0, K - 1].
         num_classes: K, with the background.
     """
 
+    channel = list(branches).index(branch)
+
     def transform(output: list[dict]) -> tuple[list[Tensor], list[Tensor]]:
         truths = [item["label"] for item in output]
-        predictions = [LabelCodec.harden(item["pred"][branch : branch + 1]) for item in output]
+        predictions = [LabelCodec.harden(item["pred"][channel : channel + 1]) for item in output]
         return one_hot_lists(predictions, truths), one_hot_lists(truths, truths)
 
     def one_hot_lists(labels: list[Tensor], truths: list[Tensor]) -> list[Tensor]:
@@ -52,7 +57,7 @@ def branch_metrics(
         hausdorff: whether to compute HD95, which takes longer than the others.
     """
     metrics: dict[str, IgniteMetricHandler] = {}
-    for index, branch in enumerate(branches):
+    for branch in branches:
         functions = {
             "dice": DiceMetric(include_background=False, ignore_empty=False),
             "iou": MeanIoU(include_background=False, ignore_empty=False),
@@ -60,6 +65,6 @@ def branch_metrics(
         if hausdorff:
             functions["hd95"] = HausdorffDistance95Metric()
         for name, function in functions.items():
-            transform = hard_one_hot(index, num_classes)
+            transform = hard_one_hot(branch, branches, num_classes)
             metrics[f"{name}/{branch}"] = IgniteMetricHandler(metric_fn=function, output_transform=transform)
     return metrics

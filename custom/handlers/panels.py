@@ -30,7 +30,7 @@ class PanelSaver:
         indices: positions of the images in the validation loader, which must not shuffle.
         every: epochs between two pictures.
         tracker: sends the pictures to MLflow as well.
-        names: one name per channel of the predictions; further channels are not drawn.
+        branches: one name per channel of the predictions; further channels are not drawn.
         num_classes: K, with the background.
         stage: subfolder of `panels`, for runs in which two stages draw.
     """
@@ -41,7 +41,7 @@ class PanelSaver:
         indices: Collection[int] = (0, 1, 2, 3),
         every: int = 1,
         tracker: ExperimentTracker | None = None,
-        names: Sequence[str] = ("mean", "image_branch", "mask_branch"),
+        branches: Sequence[str] = ("mean", "image_branch", "mask_branch"),
         num_classes: int = 2,
         stage: str = "",
     ) -> None:
@@ -50,7 +50,7 @@ class PanelSaver:
         self.indices = frozenset(indices)
         self.every = every
         self.tracker = tracker
-        self.names = tuple(names)
+        self.branches = tuple(branches)
         self.num_classes = num_classes
         self._rows: list[Image.Image] = []
         self._seen = 0
@@ -89,7 +89,7 @@ class PanelSaver:
 
     def _draw(self, item: Mapping[str, Any]) -> Image.Image:
         image, label = item["image"], item.get("label")
-        predictions = dict(zip(self.names, item["pred"], strict=False))
+        predictions = dict(zip(self.branches, item["pred"], strict=False))
         source = getattr(image, "meta", {}).get("filename_or_obj", "")
         heading = os.path.basename(str(source))
         return case_panel(image, label, predictions, num_classes=self.num_classes, heading=heading)

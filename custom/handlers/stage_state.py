@@ -1,4 +1,4 @@
-"""What the checkpoint of a stage must hold before a stage goes on from it."""
+"""What the checkpoint of a stage must hold before a stage continues from it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from custom.errors import InputError
 __all__ = ["check_stage_state"]
 
 KEYS = {"network", "objects", "trainer", "best"}
-LENGTHS = {"max_epochs": "number of epochs", "epoch_length": "number of iterations an epoch"}
+LENGTHS = {"max_epochs": "number of epochs", "epoch_length": "number of iterations per epoch"}
 FIX = "resume with the same settings and data, or start another run_name"
 
 
 def check_stage_state(content: Any, state: State, may_grow: bool = False, data: str | None = None) -> None:
-    """Compare a checkpoint with the stage that is to go on from it.
+    """Compare a checkpoint with the stage that is to continue from it.
 
     Args:
         content: what `load_checkpoint` returned.

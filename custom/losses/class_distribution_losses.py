@@ -1,7 +1,7 @@
 """The losses of SCDL: tokens and class distributions drawn together, class by class, and the classes held to labels.
 
 They work on the tokens of a batch, [B, L, .], and the distributions of K classes, see
-`custom.networks.class_distributions`. A weight w_lc says how much of token l belongs to class c.
+`custom.networks.class_distributions`. A weight w_lc is how much of token l belongs to class c.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class DiffRect(MethodTrainer):
         weight_decay: weight decay of the rectifier's default optimiser.
         refine_start: share of all iterations after which the third update begins.
         confidence_threshold: see `confident_pseudo_labels`.
-        calibration: how the rectifier is told the distance of labels from better ones. "dice_loss" is 999 times their
+        calibration: how the rectifier gets the distance of labels from better ones. "dice_loss" is 999 times their
             Dice loss (released code), "dice" 999 times their Dice (paper); one number for the batch.
         strong_target: target of L_S2W's segmentation: "rectified" (released code), or "weak", the weak pseudo-label
             itself.
@@ -182,7 +182,7 @@ class DiffRect(MethodTrainer):
         return confident_pseudo_labels(logits, self.confidence_threshold)
 
     def _calibration(self, labels: Tensor, better: Tensor) -> Tensor:
-        """What the rectifier is told of the distance between two labels, a scalar in [0, 999]."""
+        """What the rectifier knows of the distance between two labels, a scalar in [0, 999]."""
         loss = self.label_dice_loss(one_hot(labels, self.network.num_classes), better)
         return 999 * (loss if self.calibration == "dice_loss" else 1 - loss)
 

@@ -157,7 +157,7 @@ class MethodTrainer(SupervisedTrainer):
         LrScheduleHandler(lr_scheduler, epoch_level=False, print_lr=False).attach(self)
 
     def stateful_objects(self) -> dict[str, Any]:
-        """What must be saved beside the network to go on exactly: optimisers and schedules by name."""
+        """What must be saved beside the network to continue exactly: optimisers and schedules by name."""
         schedules = {f"{name}_schedule": schedule for name, schedule in self.lr_schedulers.items()}
         return {**self.optimizers, **schedules}
 

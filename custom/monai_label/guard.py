@@ -279,7 +279,7 @@ class RequestGuard:
     """ASGI middleware that lets through what `OFFERED` describes and answers everything else with one line.
 
     An answer has status 400 for a request that is wrong, 404 for what is not there, 405 and 413 as usual. Whatever an
-    endpoint raises is answered in one line too: `InputError` with 400, what nobody expected with 500.
+    endpoint raises is answered in one line too: `InputError` with 400, anything unexpected with 500.
     """
 
     def __init__(self, app: ASGIApp) -> None:

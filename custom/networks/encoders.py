@@ -54,7 +54,7 @@ class UNetEncoder(nn.Module):
         Args:
             x: the input.
             time: time embedding, see `ConvolutionBlock`.
-            added: a tensor for each resolution, added to its features before they go on to the next.
+            added: a tensor for each resolution, added to its features before they continue to the next.
         """
         features: list[Tensor] = []
         for level, block in enumerate(self.blocks):

@@ -120,7 +120,7 @@ def _compare(expected: dict[str, torch.Tensor], state: dict[str, torch.Tensor], 
         wanted = expected[name]
         if tensor.shape != wanted.shape or tensor.is_floating_point() != wanted.is_floating_point():
             raise InputError(
-                f"{path}: {name} has shape {tuple(tensor.shape)} and type {tensor.dtype}, its architecture says "
+                f"{path}: {name} has shape {tuple(tensor.shape)} and type {tensor.dtype}, its architecture gives "
                 f"{tuple(wanted.shape)} and {wanted.dtype}: it is damaged or not written by this project"
             )
 

@@ -160,7 +160,7 @@ def check_ids(command: CommandLine, config: Mapping[str, Any]) -> None:
 
 
 def check_keys(config: Mapping[str, Any], options: Collection[str], given: Mapping[str, Any]) -> None:
-    """Refuse keys that nothing reads, which MONAI accepts in silence.
+    """Refuse keys that nothing reads, which MONAI accepts without a message.
 
     A key is known if it is an option, if a value refers to it, if it can be run, or if it names a part.
 

@@ -1,4 +1,4 @@
-"""Kinds of values: each has a type, a range and the words that tell a user what to give."""
+"""Kinds of values: each has a type, a range and the words of its error message."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ ANGLES = np.linspace(-np.pi, np.pi, 360, endpoint=False)
 
 
 def check_size(size: int) -> None:
-    """Raise `InputError` if a picture of `size` pixels a side is too small to show the smallest lesion."""
+    """Raise `InputError` if a picture of `size` pixels per side is too small to show the smallest lesion."""
     if size < SMALLEST_SIZE:
         raise InputError(f"image_size is {size}: give at least {SMALLEST_SIZE}")
 

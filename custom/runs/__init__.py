@@ -1,4 +1,4 @@
-"""The folder of a run: where it is, who works in it, and with which options it may go on."""
+"""The folder of a run: where it is, who works in it, and with which options it may continue."""
 
 from __future__ import annotations
 

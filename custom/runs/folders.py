@@ -29,7 +29,7 @@ def run_folder(runs_dir: str | os.PathLike, run_name: str, resume: bool = False)
 
     No two commands get the same folder. One that ends before it has written anything of its own takes its folder away.
 
-    With `resume` the newest folder of the name, so that the same command with `--resume true` goes on. Under several
+    With `resume` the newest folder of the name, so that the same command with `--resume true` continues. Under several
     processes the first one chooses for all.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Closing what nobody closed: at the end of the process, and when it gets SIGTERM."""
+"""Closing runs that are still open: at the end of the process, and when it gets SIGTERM."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class MLflowRun:
         self._has_former_error = False
 
     def resume(self, previous: Any, tags: Mapping[str, str]) -> None:
-        """Go on with a run that has ended, from MLflow's description of it; its figures are not sent again."""
+        """Continue with a run that has ended, from MLflow's description of it; its figures are not sent again."""
         self.client.update_run(self.run_id, status="RUNNING")
         self._has_former_error = "error" in previous.data.tags
         for name, value in tags.items():

@@ -38,7 +38,7 @@ class SafeCalls:
             self._pause_until = time.monotonic() + self.pause
             if not self._has_warned:
                 reason = f"{type(error).__name__}: {short_reason(error, 300)}"
-                logger.warning("%s failed, training goes on without it (%s)", self.service, reason)
+                logger.warning("%s failed, training continues without it (%s)", self.service, reason)
             self._has_warned = True
 
     def retry(self) -> None:

@@ -37,7 +37,7 @@ class ExperimentTracker:
     kill -9, the run gets a closing status: FINISHED, FAILED (an exception, SIGTERM, no `finish`), or KILLED (ctrl-C).
     A run that was killed is set to FAILED when the next one starts in the same folder.
 
-    The id of the run is kept in `<output_dir>/mlflow_run_id.txt`. With `resume` that run goes on; otherwise every
+    The id of the run is kept in `<output_dir>/mlflow_run_id.txt`. With `resume` that run continues; otherwise every
     start makes a new run, whatever other runs have the same name. While a resumed run repeats iterations that the
     interrupted one had logged, their figures are not sent again: MLflow cannot take back what it has.
 
@@ -52,7 +52,7 @@ class ExperimentTracker:
         experiment_name: MLflow experiment; made if missing.
         run_name: name of the run; need not be unique.
         output_dir: folder of the run.
-        resume: go on with the run that was tracked in `output_dir`.
+        resume: continue with the run that was tracked in `output_dir`.
 
     Attributes:
         table: `<output_dir>/metrics.csv`, which is written with or without MLflow.
@@ -109,7 +109,7 @@ class ExperimentTracker:
         client_class = import_mlflow().MlflowClient
         uri, reason = find_store(self.output_dir / "mlruns.db", self.tracking_uri)
         if reason is not None:
-            logger.warning("MLflow cannot be used, training goes on without it: %s", reason)
+            logger.warning("MLflow cannot be used, training continues without it: %s", reason)
             return
         self._safely(self._open_run, client_class, uri, {name: str(value) for name, value in (tags or {}).items()})
         if self._run is None:

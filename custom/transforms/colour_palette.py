@@ -16,7 +16,7 @@ def colour_palette(num_classes: int) -> Tensor:
     """One RGB colour for each class, [K, 3] in [0, 1], the background black.
 
     Two classes are black and white; a third and fourth make it black, red, green, blue (DiffRect, released code). The
-    paper asks for colours as far apart as possible, and the code ends with four. Further classes go on from those
+    paper asks for colours as far apart as possible, and the code ends with four. Further classes continue from those
     four: each gets the colour of a 9 x 9 x 9 grid whose distance to the nearest colour before it is the largest (the
     first in the order of red, green, blue if several are). White comes first, then cyan, magenta and yellow.
 

@@ -1,4 +1,4 @@
-"""Mistakes of a user, seen from the command line: one line that names what is wrong, before anything trains."""
+"""Errors of a user, seen from the command line: one line that names what is wrong, before anything trains."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run_command(*options, run_id="training", config="train.yaml"):
         (["--first_stage", "no-such/autoencoder", "--mlflow", "false"], "first_stage 'no-such/autoencoder'"),
     ],
 )
-def test_a_mistake_on_the_command_line_ends_with_one_line_and_no_traceback(options, message, phantom, tmp_path):
+def test_an_error_on_the_command_line_ends_with_one_line_and_no_traceback(options, message, phantom, tmp_path):
     options = ["--runs_dir", str(tmp_path), *options]
     if "--dataset_dir" not in options:
         options += ["--dataset_dir", str(phantom), "--labelled", "all"]
@@ -47,7 +47,7 @@ def test_a_mistake_on_the_command_line_ends_with_one_line_and_no_traceback(optio
 
 
 def spoil(folder, change):
-    """Make one mistake in a copy of a data folder."""
+    """Make one error in a copy of a data folder."""
     datalist = json.loads((folder / "datalist.json").read_text())
     image, label = (folder / datalist["training"][0][key] for key in ("image", "label"))
     if change == "not JSON":
@@ -99,7 +99,7 @@ def spoil(folder, change):
         ("too many classes", "num_classes"),
     ],
 )
-def test_a_mistake_in_the_data_is_named_before_training(change, names, phantom, tmp_path):
+def test_an_error_in_the_data_is_named_before_training(change, names, phantom, tmp_path):
     folder = tmp_path / "data"
     shutil.copytree(phantom, folder)
     spoil(folder, change)

@@ -108,7 +108,7 @@ def test_inference_needs_no_network_connection(pictures, trained, tmp_path, monk
         ({"source": "nowhere"}, "no such file or folder"),
     ],
 )
-def test_mistakes_are_one_line(change, message, pictures, trained, tmp_path):
+def test_errors_are_one_line(change, message, pictures, trained, tmp_path):
     with pytest.raises((ValueError, RuntimeError)) as error:
         predict(change.get("source", pictures), change.get("checkpoint", trained / "model.pt"), tmp_path)
     found = str(find_input_error(error.value))

@@ -27,7 +27,7 @@ RUNS = ("whole", "interrupted", "interrupted_alignment")
 
 
 def overlay(folder, dataset_dir):
-    """The tiny settings with witnesses; further trainings go on from the copies that the first one leaves."""
+    """The tiny settings with witnesses; further trainings continue from the copies that the first one leaves."""
     files = [str(config_file("train.yaml")), str(config_file("multi_gpu_train.yaml")), str(folder / "overlay.json")]
     places = {"dataset_dir": str(dataset_dir), "runs_dir": str(folder / "runs")}
 
@@ -75,7 +75,7 @@ def overlay(folder, dataset_dir):
 def runs(phantom, tmp_path):
     """Folder of a run of two processes, "whole", and of two that were stopped after an epoch and resumed.
 
-    "interrupted" was stopped in stage 2. "interrupted_alignment" was in stage 1, and it does not go on beyond it.
+    "interrupted" was stopped in stage 2. "interrupted_alignment" was in stage 1, and it does not continue beyond it.
     """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     command += ["-m", "monai.bundle", "run", "training", "--config_file", overlay(tmp_path, phantom)]

@@ -154,7 +154,7 @@ def test_a_finished_run_trains_on_with_a_longer_schedule(phantom, tmp_path):
     assert json.loads((run / "finished.json").read_text())["epochs"]["segmentation"] == 5
 
 
-def test_nothing_to_resume_is_said_in_one_line(phantom, tmp_path):
+def test_nothing_to_resume_is_reported_in_one_line(phantom, tmp_path):
     with pytest.raises((ValueError, RuntimeError)) as error:
         train(phantom, tmp_path, run_name="never", resume=True)
     assert "no run named 'never'" in str(find_input_error(error.value))

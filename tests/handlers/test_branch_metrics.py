@@ -73,7 +73,8 @@ def test_hausdorff_distance_can_be_left_out():
 
 
 def test_hard_one_hot_takes_one_branch_apart_into_classes():
-    predictions, truths = hard_one_hot(branch=1, num_classes=3)([item([0, 1, 2], [0, 0, 0], [0.2, 1.2, 1.8])])
+    transform = hard_one_hot("second", ("first", "second"), num_classes=3)
+    predictions, truths = transform([item([0, 1, 2], [0, 0, 0], [0.2, 1.2, 1.8])])
     assert predictions[0][:, 0].tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
     assert torch.equal(truths[0], predictions[0])
 

@@ -97,7 +97,7 @@ def test_rows_show_the_images_at_the_given_positions_over_several_batches(tmp_pa
 
 
 def test_predictions_carry_the_names_of_the_branches(tmp_path, drawn):
-    train(PanelSaver(tmp_path, indices=(0,), names=("mean", "image_branch")), max_epochs=1)
+    train(PanelSaver(tmp_path, indices=(0,), branches=("mean", "image_branch")), max_epochs=1)
     _, truth, predictions, _ = drawn[0]
     assert list(predictions) == ["mean", "image_branch"]
     assert all(prediction.shape == (12, 9) for prediction in predictions.values())

@@ -252,7 +252,7 @@ def test_load_best_of_a_stage_that_did_not_run_names_the_file(tmp_path):
     ("other", "reason"),
     [
         ({"scores": (0.5,) * 9}, "its number of epochs is 4, the configuration gives 9"),
-        ({"batches": 3}, "its number of iterations an epoch is 1, the configuration gives 3"),
+        ({"batches": 3}, "its number of iterations per epoch is 1, the configuration gives 3"),
         ({"data": "other"}, "images or labels have changed since it was saved"),
         ({"outputs": 5}, "made with another architecture or optimiser .*size mismatch"),
         ({"objects": {"schedule": nn.Linear(1, 1)}}, r"made with another architecture or optimiser .*'schedule'"),

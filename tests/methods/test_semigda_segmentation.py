@@ -312,7 +312,7 @@ def test_channels_last_gives_the_same_loss(make_sure_network):
 
 
 @pytest.mark.learning
-def test_a_tiny_set_can_be_learnt_by_heart(network):
+def test_a_tiny_set_can_be_learnt(network):
     squares = torch.zeros(2, 1, 16, 16)
     squares[0, :, 2:9, 3:12] = 1
     squares[1, :, 6:14, 8:15] = 1
@@ -377,7 +377,7 @@ def test_nothing_but_ignored_pixels_leaves_the_losses_without_labels(make_sure_n
     assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
 
 
-def test_half_of_the_label_is_enough_to_learn_a_tiny_set_by_heart(network):
+def test_half_of_the_label_is_enough_to_learn_a_tiny_set(network):
     squares = torch.zeros(2, 1, 16, 16)
     squares[0, :, 2:9, 3:12] = 1
     squares[1, :, 6:14, 8:15] = 1

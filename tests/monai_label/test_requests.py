@@ -44,7 +44,7 @@ def test_there_may_be_no_validation_image(serve, caplog):
     assert "the weights of the last epoch are used" in caplog.text
 
 
-def test_a_datastore_whose_images_all_have_labels_is_said(serve, caplog):
+def test_a_datastore_whose_images_all_have_labels_is_reported(serve, caplog):
     serve({})
     assert requested_data(labelled("a"), labelled("b"))["unlabelled"] == []
     assert "training uses labels only" in caplog.text

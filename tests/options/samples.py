@@ -1,4 +1,4 @@
-"""Values that an option must take or refuse, found from the words that tell a user what to give."""
+"""Values that an option must take or refuse, found from the words of its error message."""
 
 from __future__ import annotations
 

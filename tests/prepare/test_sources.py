@@ -66,7 +66,7 @@ def test_polyp_sets_are_read_as_distributed(prepare, tmp_path, dataset, place, i
     assert prepared.names("training") | prepared.names("validation") | prepared.names("test") == names
 
 
-def test_another_polyp_set_is_not_mistaken(prepare, tmp_path):
+def test_another_polyp_set_is_not_taken_for_another(prepare, tmp_path):
     pairs(tmp_path / "CVC-ClinicDB", "123")
     with pytest.raises(InputError, match="not the data set kvasir"):
         prepare("kvasir", tmp_path / "CVC-ClinicDB")

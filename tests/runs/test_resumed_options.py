@@ -54,7 +54,7 @@ def nested(**trainer):
     ],
     ids=str,
 )
-def test_other_options_are_told_with_both_values(stored, other, told):
+def test_other_options_are_reported_with_both_values(stored, other, told):
     if told is None:
         check_resumed_options(stored, OPTIONS | other)
         return

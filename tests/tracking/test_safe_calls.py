@@ -17,7 +17,7 @@ def test_a_failure_is_one_warning_of_one_line(caplog):
         safely(fail)
         safely(fail)
     assert [record.getMessage() for record in caplog.records] == [
-        "the server failed, training goes on without it (ConnectionError: server gone)"
+        "the server failed, training continues without it (ConnectionError: server gone)"
     ]
 
 

@@ -181,7 +181,7 @@ def test_dead_server_gives_one_warning_and_training_goes_on(make_tracker, caplog
         train(tracker, CountingTrainer(max_epochs=3))
     assert len(calls) == 1  # then MLflow is left alone for a while
     assert [record.getMessage() for record in caplog.records if "server gone" in record.getMessage()] == [
-        "MLflow failed, training goes on without it (ConnectionError: server gone)"
+        "MLflow failed, training continues without it (ConnectionError: server gone)"
     ]
     assert len(figures(tracker, "loss")) == 6
 

@@ -6,7 +6,7 @@ Found are equal files, equal pixels, and the same scene after a change of size, 
 with drawn-in text or markers, mirrored or turned by quarters, rotated a little, shifted, or cropped. The method is
 documented in `custom.prepare.duplicates.matching`.
 
-Measured on images of at most 288 pixels a side; pairs were judged by eye:
+Measured on images of at most 288 pixels per side; pairs were judged by eye:
 
 =====================  ======  =====  ============
 data                   images  pairs  false alarms
