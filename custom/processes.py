@@ -78,8 +78,8 @@ def refuse_strangers() -> None:
 def on_first_process(call: Callable[..., Result], *arguments: object) -> Result:
     """Call a function on the first process only, and return what it returned on every process.
 
-    The others wait. If the function fails, the first process raises its error and the others end without a message, so that an
-    error is reported once. Without other processes this is a plain call.
+    The others wait. If the function fails, the first process raises its error and the others end without one, so that
+    an error is reported once. Without other processes this is a plain call.
 
     Args:
         call: the function; with several processes its result must be picklable.

@@ -18,8 +18,8 @@ __all__ = ["LabelsOnlyBaseline"]
 class LabelsOnlyBaseline:
     """Runs a bundle's training a second time without its unlabelled images and shows both test results.
 
-    Network, initial weights, augmentation, schedule, number of steps and labelled images per step are those of the first
-    run; the unlabelled half of every batch is missing.
+    Network, initial weights, augmentation, schedule, number of steps and labelled images per step are those of the
+    first run; the unlabelled half of every batch is missing.
 
     Args:
         config_file: `config.json` of the first run, which holds all that was set.

@@ -17,7 +17,7 @@ class PyramidUNet(TrainingNetworks):
     """A U-Net with a further head on each of the three decoder stages below the last (SSL4MIS `UNet_URDS`).
 
     In training mode the features that a further head gets are disturbed: at 1/2 of the resolution by `scale_randomly`,
-    at 1/4 by `drop_attended_pixels`, at 1/8 by dropout of half of the channels. What continues to the next stage is not.
+    at 1/4 by `drop_attended_pixels`, at 1/8 by dropout of half of the channels. The next stage gets them as they were.
 
     The U-Net is that of the other methods, with bilinear up-sampling by default; SSL4MIS (commit 126084d)
     takes transposed convolutions here (`upsampling=("transposed",)`). Its fourth further head, without use, is absent.
