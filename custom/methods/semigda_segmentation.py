@@ -74,20 +74,17 @@ class SemiGDASegmentation(MethodTrainer):
         return SoftLabelDiceLoss(self.network.num_classes)
 
     def step(self, batch: Batch, weight: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `MethodTrainer.step`: the clean and the mixed loss go backward one after the other."""
-        losses, terms = [], {}
+        """See `MethodTrainer.step`."""
+        terms: dict[str, Tensor] = {}
+        loss = self.update(self.losses(batch, weight, terms), self.optimizer)
+        return loss, terms
 
-        def compute() -> Iterator[Tensor]:
-            loss, pseudo = self.clean_loss(batch, weight, terms)
-            losses.append(loss.detach())
-            yield loss
-            if pseudo is not None and self._is_mixing:
-                mixed = weight * self.mixed_loss(batch, pseudo, terms)
-                losses.append(mixed.detach())
-                yield mixed
-
-        self.update(compute(), self.optimizer)
-        return sum(losses), terms
+    def losses(self, batch: Batch, weight: float, terms: dict[str, Tensor]) -> Iterator[Tensor]:
+        """The clean and the mixed loss, one after the other: only one of the two graphs is in memory."""
+        loss, pseudo = self.clean_loss(batch, weight, terms)
+        yield loss
+        if pseudo is not None and self._is_mixing:
+            yield weight * self.mixed_loss(batch, pseudo, terms)
 
     @property
     def _is_mixing(self) -> bool:

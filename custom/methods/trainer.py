@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -36,7 +37,7 @@ class Batch(NamedTuple):
     images: Tensor
     labels: Tensor
     strong_views: tuple[Tensor, ...] = ()
-    extra: Mapping[str, Tensor] = {}
+    extra: Mapping[str, Tensor] = MappingProxyType({})
 
     @property
     def labelled(self) -> int:
@@ -194,8 +195,8 @@ class MethodTrainer(SupervisedTrainer):
         with self.autocast():
             return _float(getattr(network, method)(*inputs))
 
-    def update(self, losses: Tensor | Iterable[Tensor], *optimizers: Optimizer) -> None:
-        """One gradient step of a loss, or of the sum of several: only what `optimizers` hold moves.
+    def update(self, losses: Tensor | Iterable[Tensor], *optimizers: Optimizer) -> Tensor:
+        """One gradient step of a loss, or of the sum of several, which is returned: only what `optimizers` hold moves.
 
         Args:
             losses: the loss; or several, each sent backward as soon as it is computed, so that only one graph is in
@@ -203,14 +204,17 @@ class MethodTrainer(SupervisedTrainer):
             optimizers: those that take a step.
         """
         self.network.zero_grad(set_to_none=True)
-        for index, loss in enumerate((losses,) if isinstance(losses, Tensor) else losses):
-            if index == 0:
+        total = None
+        for loss in (losses,) if isinstance(losses, Tensor) else losses:
+            if total is None:
                 self.fire_event(IterationEvents.FORWARD_COMPLETED)
                 self.fire_event(IterationEvents.LOSS_COMPLETED)
             loss.backward()
+            total = loss.detach() if total is None else total + loss.detach()
         self.fire_event(IterationEvents.BACKWARD_COMPLETED)
         for optimizer in optimizers:
             optimizer.step()
+        return total
 
     def _iteration(self, engine: MethodTrainer, batchdata: dict) -> dict:
         """One iteration on {"labelled": {"image", "label"}, "unlabelled": {"image"}}; the latter may be missing."""
