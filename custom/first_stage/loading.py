@@ -30,7 +30,7 @@ HUB_SUBFOLDER = "vae"  # the default of the bundles
 
 WAYS_OUT = (
     "give first_stage a local folder or checkpoint file, or train one on your own images "
-    "(python -m monai.bundle run autoencoder --config_file .../train_autoencoder.json)"
+    "(python -m monai.bundle run training --config_file .../train_autoencoder.yaml)"
 )
 
 

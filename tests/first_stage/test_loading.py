@@ -126,7 +126,7 @@ def test_a_folder_without_a_configuration_is_one_line(tmp_path, message_of):
     with pytest.raises(InputError, match="no config.json and no taef2_encoder.pth") as error:
         load_first_stage(tmp_path)
     assert str(tmp_path) in message_of(error)
-    assert "train_autoencoder.json" in message_of(error)
+    assert "run training --config_file .../train_autoencoder.yaml" in message_of(error)
 
 
 def test_a_folder_without_weights_is_one_line(make_first_stage, tmp_path, message_of):
