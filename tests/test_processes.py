@@ -120,7 +120,7 @@ def test_leaving_is_nothing_for_a_process_of_its_own():
     assert idist.get_world_size() == 1
 
 
-def test_a_broken_connection_is_told_in_one_line():
+def test_a_broken_connection_is_reported_in_one_line():
     with pytest.raises(InputError) as error, others_needed():
         raise RuntimeError("gloo/transport/tcp/pair.cc:\nConnection closed by peer")
     assert "another of the" in in_one_line(error)

@@ -138,7 +138,9 @@ def _load_diffusers_folder(folder: Path) -> FirstStage:
         if (folder / name).is_file():
             state = {_current_name(key): value for key, value in _read_weights(folder / name).items()}
             return _load_weights(first_stage, state, folder)
-    raise InputError(f"first_stage {folder}: config.json is there, diffusion_pytorch_model.safetensors is missing")
+    raise InputError(
+        f"first_stage {folder}: config.json is there, diffusion_pytorch_model.safetensors is missing; copy it there too"
+    )
 
 
 def _current_name(key: str) -> str:

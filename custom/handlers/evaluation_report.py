@@ -100,7 +100,7 @@ class EvaluationReport:
         try:
             self.output_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"output_dir {self.output_dir} cannot be made: {error.strerror}") from error
+            raise InputError(f"output_dir {self.output_dir} cannot be made ({error.strerror}); give another") from error
 
     def collect(self, engine: Engine) -> None:
         """Score the images of one batch.

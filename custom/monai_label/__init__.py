@@ -1,4 +1,4 @@
-"""What a bundle does inside MONAI Label: trains on the server's images, answers with masks, chooses what to label next.
+"""What a bundle does inside MONAI Label: trains on the server's images, predicts masks, chooses what to label next.
 
 Only `disagreement`, `datastore`, `guard` and `server` need the package monailabel; a bundle can be exported without it.
 """

@@ -82,7 +82,7 @@ def _save_untrained(bundle: Path, model: Path, settings: dict[str, Any]) -> None
     """Save the network that the bundle's training configuration describes, before any training."""
     configuration = bundle / "configs" / "train.yaml"
     if not configuration.is_file():
-        raise InputError(f"{bundle} is not a bundle: {configuration} is missing")
+        raise InputError(f"{bundle} is not a bundle: {configuration} is missing; give the folder that holds configs/")
     from monai.bundle import ConfigParser
 
     from custom.engines import first_stage_name

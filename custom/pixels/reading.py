@@ -102,7 +102,9 @@ def _palette_page(picture: Image.Image, key: int | bytes | None, facts: dict) ->
     indices = np.asarray(picture)
     palette = np.reshape(np.asarray(picture.getpalette("RGB"), np.uint8), (-1, 3))
     if indices.max() >= len(palette):
-        raise InputError(f"the palette has {len(palette)} colours, the pixels ask for colour {indices.max()}")
+        raise InputError(
+            f"the palette has {len(palette)} colours and pixels have colour {indices.max()}; save the picture as RGB"
+        )
     alpha = None
     if key is not None:
         table = np.full(256, 255, np.uint8)

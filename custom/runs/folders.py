@@ -20,7 +20,7 @@ from custom.runs.resumed_options import check_resumed_options
 
 __all__ = ["keep", "run_folder", "start"]
 
-_made: set[Path] = set()  # folders that this process made and that hold nothing of worth yet
+_made: set[Path] = set()  # folders that this process made and in which no work is kept yet
 _process = os.getpid()
 
 

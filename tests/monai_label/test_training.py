@@ -176,7 +176,7 @@ def test_monai_label_adds_no_loading_of_its_own_to_the_handlers(untrained):
     assert "CheckpointLoader" in [handler["_target_"] for handler in raw_handlers(untrained)]
 
 
-def test_a_further_training_goes_on_from_the_published_model_with_the_segmentation_alone(studies, trained, tmp_path):
+def test_a_further_training_continues_from_the_published_model_with_the_segmentation_alone(studies, trained, tmp_path):
     bundle = copy_of(trained.bundle, tmp_path)
     before = weights(load_model(published(bundle)))
     run = train(bundle, studies, learning_rate=1e-30).run

@@ -178,7 +178,7 @@ def test_each_resolution_sees_the_maxima_of_the_finer_one():
     torch.testing.assert_close(features[1], encoder.blocks[1](maxima))
 
 
-def test_what_is_added_to_the_encoder_goes_on_to_the_next_resolution():
+def test_what_is_added_to_the_encoder_continues_to_the_next_resolution():
     encoder, x = make_unet().encoder.eval(), torch.rand(1, 3, 32, 32)
     plain = encoder(x)
     added = tensors(*(part.shape for part in plain))
