@@ -42,6 +42,11 @@ STABLE_DIFFUSION = {
 }
 
 
+def count_parameters(module):
+    """How many numbers the parameters of a module hold."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
 @torch.no_grad()
 def perturb(module):
     """Make every parameter differ, biases and normalisation weights too: exchanged layers then show."""

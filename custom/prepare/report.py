@@ -108,7 +108,7 @@ class Report:
         yield "## Sizes\n\n" + self._sizes()
         yield "## Classes\n\n" + self._class_table()
         yield "## Labelled subsets\n\n" + self._subset_table()
-        yield "## What is odd\n\n" + self._oddities()
+        yield "## Unusual files\n\n" + self._oddities()
         yield "## Near-duplicate images\n\n" + self._near_duplicates()
         for heading, path in self.pictures.items():
             yield f"## {heading}\n\n![{heading}]({path})"

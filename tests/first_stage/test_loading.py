@@ -116,7 +116,7 @@ def test_a_subfolder_is_entered(make_first_stage, tmp_path):
 
 
 def test_a_subfolder_that_is_not_there_is_ignored_for_a_local_folder(make_first_stage, tmp_path):
-    """The default subfolder fits the hub's repository; a folder of one's own needs none."""
+    """The default subfolder fits the hub's repository; a local folder needs none."""
     original = make_first_stage("kl")
     original.autoencoder.save_pretrained(tmp_path)
     assert_same(load_first_stage(tmp_path, subfolder="vae"), original)
