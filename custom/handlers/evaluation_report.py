@@ -91,7 +91,7 @@ class EvaluationReport:
         engine.add_event_handler(Events.COMPLETED, self.finish)
 
     def start(self, engine: Engine) -> None:
-        """Forget the previous run.
+        """Discard the scores of the previous run.
 
         Raises:
             InputError: `output_dir` cannot be made.

@@ -10,7 +10,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "models": ["ModelPublisher", "forget_training", "is_trained"],
+        "models": ["ModelPublisher", "reset_weights", "is_trained"],
         "requests": ["requested_data"],
         "results": ["DescribeResultd"],
     },

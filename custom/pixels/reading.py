@@ -16,7 +16,7 @@ from custom.pixels.tiff import read_tiff
 
 __all__ = ["read_pages", "stored_bits"]
 
-Image.init()  # else Pillow fails to know some of these formats
+Image.init()  # else Pillow does not recognise some of these formats
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP")
 _LOSSY = ("JPEG", "MPO", "WEBP")
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
