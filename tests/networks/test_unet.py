@@ -223,7 +223,7 @@ def test_bilinear_upsampling_has_its_corners_on_the_corners_and_goes_behind_the_
     torch.testing.assert_close(stage(x, skip, None), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_transposed_upsampling_paints_four_pixels_for_each():
+def test_transposed_upsampling_predicts_four_pixels_for_each():
     stage = make_unet(upsampling=("transposed",)).eval().decoders[0].stages[0]
     x, skip = tensors((1, 8, 3, 4), (1, 8, 6, 8))
     fine = torch.einsum("bihw,iokl->bohkwl", x, stage.up.weight).reshape(1, 8, 6, 8) + stage.up.bias[:, None, None]
