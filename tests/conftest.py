@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-# One core a test process: pytest-xdist runs several, and tests start processes of their own.
+# One core per test process: pytest-xdist runs several, and tests start processes of their own.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 

@@ -22,7 +22,7 @@ __all__ = ["DiffRect"]
 
 
 class DiffRect(MethodTrainer):
-    """Three updates an iteration, of the segmenter, of the rectifier, and once more of the segmenter.
+    """Three updates per iteration, of the segmenter, of the rectifier, and once more of the segmenter.
 
     With CD = cross-entropy + Dice loss, the complementary loss N = a * comp (see `complementary_loss`, over all rows),
     weak and strong views of the images, and pseudo-labels of both (see `confident_pseudo_labels`):

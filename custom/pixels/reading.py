@@ -73,7 +73,7 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def _page(picture: Image.Image, bits: int) -> Page:
-    """The page of a picture with at most 8 bits a channel."""
+    """The page of a picture with at most 8 bits per channel."""
     facts = {"orientation": _orientation(picture), "lossy": picture.format in _LOSSY}
     key = picture.info.get("transparency")
     if picture.mode == "P":

@@ -68,7 +68,7 @@ class Report:
         return "\n\n".join(section for section in sections if section) + "\n"
 
     def classes(self) -> list[str]:
-        """The classes found and the mean share of each, a line each."""
+        """The classes found and the mean share of each, one line per class."""
         values, pixels = self._values(), self._pixels()
         shares = np.mean([mask / max(1, mask.sum()) for mask in pixels], axis=0)
         lines = [

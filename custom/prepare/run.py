@@ -43,7 +43,7 @@ class Prepared:
         counts: images by split.
         warnings: what the user should read, one sentence each.
         next_command: the command which trains on the folder.
-        classes: the classes found in the masks and the share of each, a line each.
+        classes: the classes found in the masks and the share of each, one line per class.
     """
 
     folder: Path
