@@ -24,7 +24,7 @@ command = CommandGroup(
     """Semi-supervised medical image segmentation as MONAI bundles.
 
     `python -m custom COMMAND --help` lists the options of a command. A bundle is trained with `python -m monai.bundle
-    run training --config_file bundles/.../configs/train.json`.
+    run training --config_file bundles/.../configs/train.yaml`.
     """,
 )
 

@@ -104,10 +104,10 @@ class Command(click.Command):
         super().__init__(*arguments, **options)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse, after several values of one option have been parted. The last of repeated options counts."""
-        return super().parse_args(ctx, self._part_values(ctx, args))
+        """Parse, with several values of one option as repetitions of it. The last of repeated options counts."""
+        return super().parse_args(ctx, self._separate_values(ctx, args))
 
-    def _part_values(self, ctx: click.Context, args: Sequence[str]) -> list[str]:
+    def _separate_values(self, ctx: click.Context, args: Sequence[str]) -> list[str]:
         """`--names a b --x` as `--names a --names b --x`, for the options that take several values."""
         several = {
             _normalised(name) for param in self.get_params(ctx) if isinstance(param, Values) for name in param.opts

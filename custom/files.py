@@ -86,7 +86,7 @@ def require_regular_file(path: str | os.PathLike[str]) -> None:
     Links are followed.
 
     Raises:
-        InputError: `path` does not exist, cannot be looked at, or is no regular file. The message names it.
+        InputError: `path` does not exist, cannot be accessed, or is no regular file. The message names it.
     """
     try:
         mode = os.stat(path).st_mode

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from custom.error_hook import SECONDS_FOR_THE_FIRST_PROCESS, show_input_errors_in_one_line
 from custom.errors import InputError, short_reason
 
-__all__ = ["join_processes", "leave_processes", "on_first_process", "others_needed", "refuse_strangers"]
+__all__ = ["join_processes", "leave_processes", "on_first_process", "others_needed", "refuse_unjoined_processes"]
 
 Result = TypeVar("Result")
 
@@ -25,9 +25,9 @@ PATIENCE = timedelta(hours=1)  # the others wait while the first process checks 
 
 
 def join_processes(backend: str) -> None:
-    """Find the other processes of this training; from here on `ignite.distributed` knows rank and number.
+    """Join the other processes of this training; `ignite.distributed` then has their number and the rank.
 
-    Nothing happens if they have met already. All processes but the first log warnings and errors only.
+    Nothing happens if they have joined already. All processes but the first log warnings and errors only.
 
     Args:
         backend: what `torch.distributed.init_process_group` takes: "gloo" for the CPU, and "cpu:gloo,cuda:nccl" for
@@ -62,8 +62,8 @@ def leave_processes() -> None:
         idist.sync()
 
 
-def refuse_strangers() -> None:
-    """Stop processes that torchrun started and that know nothing of each other: each would train by itself.
+def refuse_unjoined_processes() -> None:
+    """Stop processes that torchrun started and that have not joined each other: each would train alone.
 
     Raises:
         InputError: there are several processes, and `join_processes` was not called.

@@ -30,7 +30,9 @@ def read_curve(run: Path, name: str, stage: str = "segmentation") -> tuple[list[
     except (OSError, ValueError) as error:
         raise InputError(f"{run / 'metrics.csv'}: cannot be read; give the folder of a run") from error
     if not rows:
-        raise InputError(f"{run / 'metrics.csv'}: holds no {stage}/{name}")
+        raise InputError(
+            f"{run / 'metrics.csv'}: holds no {stage}/{name}; give the folder of another run or another --metric"
+        )
     return [int(row["step"]) for row in rows], [float(row["value"]) for row in rows]
 
 

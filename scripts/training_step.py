@@ -31,7 +31,7 @@ def decode_in_two_passes(network: SemiGDA, images: Tensor) -> Tensor:
     import torch
 
     latents = network.encode_images(images)
-    painted = []
+    decoded = []
     for latent, adapters, skips in (
         (latents.image_branch, network.image_adapters, latents.image_skips),
         (latents.mask_branch, network.mask_adapters, latents.mask_skips),
@@ -40,8 +40,8 @@ def decode_in_two_passes(network: SemiGDA, images: Tensor) -> Tensor:
         def merge(level: int, h: Tensor, adapters: object = adapters, skips: list[Tensor] = skips) -> Tensor:
             return h if adapters is None else adapters(level, h, skips[level])
 
-        painted.append(network.label_codec.decode(network.first_stage.decode(latent, merge)))
-    return torch.cat(painted)
+        decoded.append(network.label_codec.decode(network.first_stage.decode(latent, merge)))
+    return torch.cat(decoded)
 
 
 def _measure(calls: dict[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, float]:
@@ -118,13 +118,13 @@ def command(
 
     def one_pass() -> None:
         with autocast():
-            painted = torch.cat(network.decode_latents(network.encode_images(both)))
-        painted.sum().backward()
+            decoded = torch.cat(network.decode_latents(network.encode_images(both)))
+        decoded.sum().backward()
 
     def two_passes() -> None:
         with autocast():
-            painted = decode_in_two_passes(network, both)
-        painted.sum().backward()
+            decoded = decode_in_two_passes(network, both)
+        decoded.sum().backward()
 
     seconds = _measure(
         {

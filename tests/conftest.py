@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-# One core a test process: pytest-xdist runs several, and tests start processes of their own.
+# One core per test process: pytest-xdist runs several, and tests start processes of their own.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -40,6 +40,11 @@ STABLE_DIFFUSION = {
     "norm_num_groups": 32,
     "scaling_factor": 0.18215,
 }
+
+
+def count_parameters(module):
+    """How many numbers the parameters of a module hold."""
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 @torch.no_grad()

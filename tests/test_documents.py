@@ -14,7 +14,7 @@ from custom.options import COMMANDS
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("bundles/*/docs/*.md")]
 OVERLAYS = ROOT / "custom" / "configs"
-OF_OTHERS = {"datalist", "backend", "starting_model"}  # set by the configurations, of several processes, by MONAI Label
+OF_OTHERS = {"backend", "starting_model"}  # of several processes, of MONAI Label
 
 
 def without_code(document):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from custom.errors import InputError
-from custom.processes import join_processes, leave_processes, on_first_process, others_needed, refuse_strangers
+from custom.processes import join_processes, leave_processes, on_first_process, others_needed, refuse_unjoined_processes
 from custom.runs.folders import run_folder
 from tests.conftest import in_one_line
 from tests.two_processes import in_two_processes
@@ -46,14 +46,14 @@ def test_more_processes_than_gpus_are_refused(environment, monkeypatch):
 def test_torchrun_without_the_overlay_is_refused(environment):
     environment(**TORCHRUN)
     with pytest.raises(InputError) as error:
-        refuse_strangers()
+        refuse_unjoined_processes()
     assert "multi_gpu_train.yaml" in in_one_line(error)
 
 
 @pytest.mark.parametrize("variables", [{}, {**TORCHRUN, "WORLD_SIZE": "1"}, {"WORLD_SIZE": "4"}])
 def test_a_process_of_its_own_is_no_stranger(environment, variables):
     environment(**variables)
-    refuse_strangers()
+    refuse_unjoined_processes()
 
 
 def test_a_single_process_calls_a_function_and_passes_its_error_on():
@@ -120,7 +120,7 @@ def test_leaving_is_nothing_for_a_process_of_its_own():
     assert idist.get_world_size() == 1
 
 
-def test_a_broken_connection_is_told_in_one_line():
+def test_a_broken_connection_is_reported_in_one_line():
     with pytest.raises(InputError) as error, others_needed():
         raise RuntimeError("gloo/transport/tcp/pair.cc:\nConnection closed by peer")
     assert "another of the" in in_one_line(error)

@@ -5,7 +5,7 @@ python -m custom benchmark --bundle bundles/semigda_busi --dataset-dir DIR --met
 python -m custom benchmark --output DIR --report-only        writes tables and pictures again
 
 Every method is trained with every labelled subset of the datalist ("10" means its subset "10%") and every seed, each
-run in a process of its own. The settings that all runs share are in one file, protocol.json beside this module.
+run in a process of its own. The settings that all runs share are in one file, custom/benchmark/protocol.json.
 `--protocol FILE` replaces it, and any further `--KEY VALUE` changes one key of train.yaml for all runs, as in
 `--image-size 64` or `--optimizer#momentum 0.5`. What the overlay of a method sets is kept, except for image size,
 epochs and batches, and a setting that a method does not have is left out for this method.

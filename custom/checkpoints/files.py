@@ -32,7 +32,7 @@ def save_atomically(content: Any, path: str | os.PathLike) -> None:
         kept = (
             "the last good one is kept; free some space and continue with --resume true"
             if path.exists()
-            else "is it full?"
+            else "is the disk full?"
         )
         reason = getattr(error, "strerror", None) or short_reason(error, 200)
         raise InputError(f"cannot save {path} ({reason}): {kept}") from error
@@ -52,7 +52,7 @@ def load_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
         _check_archive(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
+        raise InputError(f"{path} cannot be read ({error.strerror or error}); check its permissions") from error
     except Exception as error:
         raise InputError(f"{path} cannot be read as a checkpoint: it {_reason(path, error)}") from error
 

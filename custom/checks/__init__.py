@@ -1,4 +1,4 @@
-"""Checks: every file of a data set is looked at before anything is trained on it or predicted from it."""
+"""Checks of all files of a data set before anything is trained on it or predicted from it."""
 
 from __future__ import annotations
 

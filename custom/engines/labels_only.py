@@ -1,4 +1,4 @@
-"""The same network on the labels alone: what the unlabelled images must beat."""
+"""The same training on the labels alone, to compare with."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class TrainingRun:
     """Runs stages one after the other in one folder and one MLflow run.
 
     Each stage starts from the best weights of the one before. After the last one the best weights become `model.pt`,
-    the test images are evaluated, and a closing summary lists where everything lies.
+    the test images are evaluated, and a closing summary lists all files.
 
     Under several processes each has a run of its own in the same folder, and only the first one writes and prints.
 

@@ -1,4 +1,4 @@
-"""The frozen autoencoder: its form, loading it from all usual files, and saving one of our own."""
+"""The frozen autoencoder: its form, loading it from all usual files, and saving a trained one."""
 
 from __future__ import annotations
 

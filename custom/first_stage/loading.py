@@ -30,7 +30,7 @@ HUB_SUBFOLDER = "vae"  # the default of the bundles
 
 WAYS_OUT = (
     "give first_stage a local folder or checkpoint file, or train one on your own images "
-    "(python -m monai.bundle run autoencoder --config_file .../train_autoencoder.json)"
+    "(python -m monai.bundle run training --config_file .../train_autoencoder.yaml)"
 )
 
 
@@ -138,7 +138,9 @@ def _load_diffusers_folder(folder: Path) -> FirstStage:
         if (folder / name).is_file():
             state = {_current_name(key): value for key, value in _read_weights(folder / name).items()}
             return _load_weights(first_stage, state, folder)
-    raise InputError(f"first_stage {folder}: config.json is there, diffusion_pytorch_model.safetensors is missing")
+    raise InputError(
+        f"first_stage {folder}: config.json is there, diffusion_pytorch_model.safetensors is missing; copy it there too"
+    )
 
 
 def _current_name(key: str) -> str:

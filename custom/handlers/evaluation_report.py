@@ -91,7 +91,7 @@ class EvaluationReport:
         engine.add_event_handler(Events.COMPLETED, self.finish)
 
     def start(self, engine: Engine) -> None:
-        """Forget the previous run.
+        """Discard the scores of the previous run.
 
         Raises:
             InputError: `output_dir` cannot be made.
@@ -100,7 +100,7 @@ class EvaluationReport:
         try:
             self.output_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"output_dir {self.output_dir} cannot be made: {error.strerror}") from error
+            raise InputError(f"output_dir {self.output_dir} cannot be made ({error.strerror}); give another") from error
 
     def collect(self, engine: Engine) -> None:
         """Score the images of one batch.

@@ -1,4 +1,4 @@
-"""ACR: labels to images the autoencoder understands, and images back to labels."""
+"""ACR: labels as images for the autoencoder, and images back to labels (paper Eq. 11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The losses of SCDL: tokens and class distributions drawn together, class by class, and the classes held to labels.
+"""The losses of SCDL, which bring tokens and class distributions together, and the distributions to the labels.
 
 They work on the tokens of a batch, [B, L, .], and the distributions of K classes, see
 `custom.networks.class_distributions`. A weight w_lc is how much of token l belongs to class c.
@@ -101,7 +101,7 @@ def embedding_to_proxy_loss(similarities: Tensor, weights: Tensor) -> Tensor:
 
 @torch.no_grad()
 def semantic_anchors(tokens: Tensor, weights: Tensor, embed: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Where the labels say that the classes lie in the embedding space; without gradient.
+    """Places of the classes in the embedding space according to the labels; without gradient.
 
     For every labelled image and class in it the mean of the tokens in the class' region is embedded and divided by its
     length; a class' anchor is the mean of these over the images it is in, divided by its length.

@@ -1,4 +1,4 @@
-"""Negative learning: the strong view must not answer with the class that the weak view finds least likely."""
+"""Negative learning: the strong view must not predict the class that is least likely in the weak view."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def complementary_loss(strong_logits: Tensor, weak_logits: Tensor) -> tuple[Tens
     class of the weak view as target.
 
     a = 1 - mean(entropy) / ln(H W): the probabilities of one class in one image are normalised over the image's pixels;
-    the entropy of this distribution is averaged over classes and images. So a is 0 for an answer that is the same
-    everywhere, and grows with the concentration of the classes in few pixels. Gradients flow through a, as in the
-    released code, which adds a * comp (so a^2) to its loss and takes all rows of the batch, labelled ones too.
+    the entropy of this distribution is averaged over classes and images. So a is 0 for a prediction that is
+    the same everywhere, and grows with the concentration of the classes in few pixels. Gradients flow through a, as in
+    the released code, which adds a * comp (so a^2) to its loss and takes all rows of the batch, labelled ones too.
 
     >>> import torch
     >>> from custom.losses import complementary_loss
     >>> loss, factor = complementary_loss(torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 4, 4))
-    >>> round(factor.item(), 4)  # the same answer everywhere
+    >>> round(factor.item(), 4)  # the same prediction everywhere
     0.0
 
     Args:

@@ -28,7 +28,7 @@ class PseudoLabels:
     Args:
         num_classes: K, with the background.
         temperature: sharpening temperature T.
-        largest_component: keep only the largest component. Switch it off where an image holds many objects.
+        largest_component: keep only the largest component. False where a class has several objects per image.
     """
 
     def __init__(self, num_classes: int = 2, temperature: float = 0.1, largest_component: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""Stage 0, for images far from photographs or machines without a network: train a first stage of one's own."""
+"""Training of a first stage, for images unlike photographs or machines without internet access."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class AutoencoderTrainer(MethodTrainer):
     """Trains a diffusers `AutoencoderKL` on images and label images: L1 reconstruction plus a small KL term.
 
     Ignored pixels of label images are left out of the reconstruction loss; the encoder sees background there.
-    This is not part of SemiGDA, which takes Stable Diffusion's autoencoder; results with such a first stage say so.
+    This is not part of SemiGDA, which takes Stable Diffusion's autoencoder; reports name the first stage.
 
     Args:
         num_classes: K, with the background.
@@ -56,8 +56,8 @@ class AutoencoderEvaluator(SupervisedEvaluator):
 
     def __init__(self, *, num_classes: int = 2, **kwargs: Any) -> None:
         metrics = {
-            "key_val_metric": {"error": _average("error")},
-            "additional_metrics": {name: _average(name) for name in ("psnr", "label_error")},
+            "key_val_metric": {"error": Average(operator.itemgetter("error"))},
+            "additional_metrics": {name: Average(operator.itemgetter(name)) for name in ("psnr", "label_error")},
         }
         super().__init__(decollate=False, metric_cmp_fn=operator.lt, **{**metrics, **kwargs})
         self.label_codec = LabelCodec(num_classes)
@@ -76,18 +76,14 @@ class AutoencoderEvaluator(SupervisedEvaluator):
 
         image_error = mse_loss(((reconstruct(2 * images - 1) + 1) / 2).clamp(0, 1), images)
         label_images = engine.label_codec.encode(labels)
-        painted = reconstruct(label_images)
+        decoded = reconstruct(label_images)
         known = decided(labels)
-        wrong = known & (engine.label_codec.harden(engine.label_codec.decode(painted)) != labels)
+        wrong = known & (engine.label_codec.harden(engine.label_codec.decode(decoded)) != labels)
         engine.state.output = {
             "psnr": (-10 * torch.log10(image_error)).item(),
             "label_error": (wrong.sum() / known.sum().clamp(min=1)).item(),
-            "error": (4 * image_error + mean_loss(mse_loss, painted, label_images, known)).item(),
+            "error": (4 * image_error + mean_loss(mse_loss, decoded, label_images, known)).item(),
         }
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
-
-
-def _average(name: str) -> Average:
-    return Average(output_transform=lambda output: output[name])

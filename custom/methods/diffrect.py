@@ -1,4 +1,4 @@
-"""DiffRect: pseudo-labels that a diffusion model in latent space has rectified (Liu et al., MICCAI 2024)."""
+"""DiffRect: pseudo-labels rectified by a diffusion model in a latent space (Liu et al., MICCAI 2024)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["DiffRect"]
 
 
 class DiffRect(MethodTrainer):
-    """Three updates an iteration, of the segmenter, of the rectifier, and once more of the segmenter.
+    """Three updates per iteration, of the segmenter, of the rectifier, and once more of the segmenter.
 
     With CD = cross-entropy + Dice loss, the complementary loss N = a * comp (see `complementary_loss`, over all rows),
     weak and strong views of the images, and pseudo-labels of both (see `confident_pseudo_labels`):
@@ -182,7 +182,7 @@ class DiffRect(MethodTrainer):
         return confident_pseudo_labels(logits, self.confidence_threshold)
 
     def _calibration(self, labels: Tensor, better: Tensor) -> Tensor:
-        """What the rectifier knows of the distance between two labels, a scalar in [0, 999]."""
+        """The distance between two labels as the rectifier gets it, a scalar in [0, 999]."""
         loss = self.label_dice_loss(one_hot(labels, self.network.num_classes), better)
         return 999 * (loss if self.calibration == "dice_loss" else 1 - loss)
 

@@ -1,4 +1,4 @@
-"""FixMatch: certain answers to an image are taught on the same image in other colours (Sohn et al., NeurIPS 2020)."""
+"""FixMatch: confident pseudo-labels of a weak view supervise a strong view (Sohn et al., NeurIPS 2020)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ICT: a mixture of two images has the mixture of their answers (Verma et al., IJCAI 2019)."""
+"""ICT: consistency with a mean teacher on mixtures of two images (Verma et al., IJCAI 2019)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class InterpolationConsistency(MethodTrainer):
     over pairs, classes and pixels. u0 is the first half of the unlabelled rows, u1 the second one, so that a batch with
     two unlabelled images has one mixture. Of an odd number the middle image is in both halves: a single image is
     "mixed" with itself, which leaves a mean teacher's consistency. The student sees labelled images and mixtures in one
-    batch. The teacher sees all unlabelled images in one: SSL4MIS asks it for each half alone, which with two unlabelled
-    images would leave batch normalisation a single image.
+    batch. The teacher sees all unlabelled images in one: SSL4MIS passes each half alone, so that with two unlabelled
+    images batch normalisation would have a single image.
 
     Args:
         alpha: both parameters of the Beta distribution (0.2); the smaller, the closer is f to 0 or 1.
@@ -47,12 +47,12 @@ class InterpolationConsistency(MethodTrainer):
         terms = {"supervised": supervised}
         if not batch.unlabelled:
             return supervised, terms
-        target = _mix_halves(self._ask_teacher(unlabelled), factor)
+        target = _mix_halves(self._teacher_softmax(unlabelled), factor)
         consistency = ((logits[batch.labelled :].softmax(dim=1) - target) ** 2).mean()
         return supervised + weight * consistency, terms | {"consistency": consistency}
 
     @torch.no_grad()
-    def _ask_teacher(self, images: Tensor) -> Tensor:
+    def _teacher_softmax(self, images: Tensor) -> Tensor:
         return self.forward(self.network.teacher, images).softmax(dim=1)
 
     def after_step(self) -> None:

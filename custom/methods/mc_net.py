@@ -1,4 +1,4 @@
-"""MC-Net: two decoders of one encoder are held to each other's sharpened answers (Wu et al., MICCAI 2021)."""
+"""MC-Net: two decoders of one encoder learn each other's sharpened predictions (Wu et al., MICCAI 2021)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class MutualConsistency(MethodTrainer):
     """L = sum_i L_sup(f_i) + lambda sum_{i != j} MSE(p_i, sharpen(p_j)) over all rows, labelled ones too.
 
     The decoders differ in their up-sampling; the first one predicts. As in the release the supervised loss is half the
-    Dice loss alone, and gradients go through the sharpened answer as well.
+    Dice loss alone, and gradients go through the sharpened prediction as well.
 
     Args:
         temperature: T of the sharpening.
@@ -41,9 +41,9 @@ class MutualConsistency(MethodTrainer):
 
     def loss(self, batch: Batch, weight: float) -> tuple[Tensor, dict[str, Tensor]]:
         """See `MethodTrainer.loss`."""
-        answers = self.forward(self.network, batch.images, method="all_logits")
-        supervised = sum(self.loss_function(logits[: batch.labelled], batch.labels) for logits in answers)
-        soft = [logits.softmax(dim=1) for logits in answers]
+        all_logits = self.forward(self.network, batch.images, method="all_logits")
+        supervised = sum(self.loss_function(logits[: batch.labelled], batch.labels) for logits in all_logits)
+        soft = [logits.softmax(dim=1) for logits in all_logits]
         sharp = [sharpen(probabilities, self.temperature) for probabilities in soft]
         pairs = [(i, j) for i in range(len(soft)) for j in range(len(soft)) if i != j]
         consistency = sum(mse_loss(soft[i], sharp[j]) for i, j in pairs)

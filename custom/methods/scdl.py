@@ -1,4 +1,4 @@
-"""SCDL: class distributions, learnt beside another method, against the class imbalance (Su et al., CVPR 2026)."""
+"""SCDL: class distributions learnt beside another method, against class imbalance (Su et al., CVPR 2026)."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ __all__ = [
 class ClassDistributionLearning(MethodTrainer):
     """L = L_base + w_p2e L_P2E + w_e2p L_E2P + w_sac L_SAC, for any method L_base that trains `SCDLUNet`s.
 
-    A subclass names this class before the base method, whose `loss` stays as it is. Each `SCDLUNet` that the base
-    method calls on the whole batch has the three losses of the class distributions found in that very call; those of
-    several networks are summed. Labelled tokens are weighted by the labels, unlabelled ones by their own assignments;
-    tokens all of whose pixels are ignored are left out. Labels enter the losses only.
+    A subclass names this class before the base method, whose `loss` stays as it is. The three losses are computed from
+    the class distributions of every call of an `SCDLUNet` on the whole batch, and summed over the networks. Labelled
+    tokens are weighted by the labels, unlabelled ones by their own assignments; tokens all of whose pixels are ignored
+    are left out. Labels enter the losses only.
 
     No training code is released. The default weights are the defaults of the released module, the paper's are all 1.
 
@@ -93,7 +93,7 @@ class ClassDistributionLearning(MethodTrainer):
         return loss, terms
 
     def forward(self, network: nn.Module, *inputs: Any, method: str = "logits") -> Any:
-        """As `MethodTrainer.forward`; of a call on the batch's images it remembers the class distributions too."""
+        """As `MethodTrainer.forward`; keeps the class distributions of calls on the batch's images."""
         on_batch = len(inputs) == 1 and inputs[0] is self._images
         if not (on_batch and isinstance(network, SCDLUNet) and method in ("logits", "all_logits")):
             return super().forward(network, *inputs, method=method)
@@ -131,7 +131,7 @@ class _SupervisedOnWholeBatch(MethodTrainer):
 
 
 class SupervisedWithSCDL(ClassDistributionLearning, _SupervisedOnWholeBatch):
-    """SCDL beside the supervised loss of the labelled rows; unlabelled rows teach the class distributions alone.
+    """SCDL beside the supervised loss of the labelled rows; from unlabelled rows the class distributions alone learn.
 
     So it does use unlabelled images, unlike `Supervised`, and they are in the statistics of the batch normalisation.
     """

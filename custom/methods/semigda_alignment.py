@@ -1,4 +1,4 @@
-"""SemiGDA, stage 1: pull the latents of both branches onto the latent of the mask (dual alignment, section 3.2)."""
+"""SemiGDA, stage 1: both branches learn the latent of the mask (dual alignment, paper section 3.2)."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class SemiGDAAlignment(MethodTrainer):
 
 
 class AlignmentEvaluator(SupervisedEvaluator):
-    """Mean squared latent distance of both branches to the label's latent: the criterion that selects the stage's best.
+    """Mean squared latent distance of both branches to the label's latent, which selects the best weights of the stage.
 
     Cells with ignored pixels are left out, as in training.
 
@@ -141,8 +141,11 @@ class AlignmentEvaluator(SupervisedEvaluator):
     """
 
     def __init__(self, *, label_codec: LabelCodec | None = None, **kwargs: Any) -> None:
-        branches = {f"distance/{name}": _average(name) for name in ("image_branch", "mask_branch")}
-        metrics = {"key_val_metric": {"distance": _average("distance")}, "additional_metrics": branches}
+        branches = {f"distance/{name}": Average(operator.itemgetter(name)) for name in ("image_branch", "mask_branch")}
+        metrics = {
+            "key_val_metric": {"distance": Average(operator.itemgetter("distance"))},
+            "additional_metrics": branches,
+        }
         super().__init__(decollate=False, metric_cmp_fn=operator.lt, **{**metrics, **kwargs})
         self.label_codec = label_codec
 
@@ -163,7 +166,3 @@ class AlignmentEvaluator(SupervisedEvaluator):
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
-
-
-def _average(name: str) -> Average:
-    return Average(output_transform=lambda output: output[name])

@@ -1,4 +1,4 @@
-"""Supervised training on the labelled images alone: what every semi-supervised method must beat."""
+"""Supervised training on the labelled images alone, the baseline of all methods."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Supervised"]
 
 
 class Supervised(MethodTrainer):
-    """L = supervised loss of the labelled rows; unlabelled rows are not looked at."""
+    """L = supervised loss of the labelled rows; unlabelled rows are not used."""
 
     def loss(self, batch: Batch, weight: float) -> tuple[Tensor, dict[str, Tensor]]:
         """See `MethodTrainer.loss`."""

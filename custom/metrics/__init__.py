@@ -1,4 +1,4 @@
-"""Metrics: scores of an image, statistics and tables of many, HD95 for empty masks, the released script's figures."""
+"""Metrics: scores per image, their statistics and tables, HD95 for empty masks, the released script's figures."""
 
 from __future__ import annotations
 

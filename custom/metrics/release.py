@@ -1,8 +1,8 @@
 """The figures which the released SemiGDA test script prints, for comparison with the published tables.
 
 The script's "95HD" hands whole masks to a function that expects a list of points, so every row of the picture becomes
-one point in a space of W dimensions. The outcome is neither in pixels nor a 95th percentile, and it is blind to the
-order of the rows: a mask shifted down scores a perfect 0. Report it only beside a true surface distance
+one point in a space of W dimensions. The outcome is neither in pixels nor a 95th percentile, and does not depend on the
+order of the rows: a mask shifted down gets the best value, 0. Report it only beside a true surface distance
 (`custom.metrics.hausdorff`).
 """
 
@@ -40,7 +40,7 @@ def row_hausdorff(prediction: np.ndarray, truth: np.ndarray) -> float:
 def release_scores(prediction: ArrayLike | torch.Tensor, truth: ArrayLike | torch.Tensor) -> dict[str, float]:
     """Dice, IoU and "95HD" of one binary mask as the released test script computes them.
 
-    Its habits are kept: 0.001 in the denominator of Dice, and 0 for all three figures when the prediction is empty
+    As in that script: 0.001 in the denominator of Dice, and 0 for all three figures when the prediction is empty
     (also when the truth is empty too, and although 0 is the best distance).
 
     Args:

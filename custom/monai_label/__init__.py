@@ -1,4 +1,4 @@
-"""What a bundle does inside MONAI Label: trains on the server's images, answers with masks, chooses what to label next.
+"""What a bundle does inside MONAI Label: trains on the server's images, predicts masks, chooses what to label next.
 
 Only `disagreement`, `datastore`, `guard` and `server` need the package monailabel; a bundle can be exported without it.
 """
@@ -10,7 +10,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "models": ["ModelPublisher", "forget_training", "is_trained"],
+        "models": ["ModelPublisher", "reset_weights", "is_trained"],
         "requests": ["requested_data"],
         "results": ["DescribeResultd"],
     },

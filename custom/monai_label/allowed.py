@@ -155,7 +155,7 @@ def _first_choice(value: Any) -> Any:
     return value[0] if isinstance(value, list) and value else value
 
 
-def _not_yours(_: str) -> str:
+def _refuse_destination(_: str) -> str:
     raise InputError("the server's own setting decides where it writes; leave this empty")
 
 
@@ -224,7 +224,7 @@ class Options(BaseModel):
 
 
 class DeviceOptions(Options):
-    """Where and how loudly a task runs."""
+    """The device of a task, and what it logs."""
 
     device: Device | None = None
     multi_gpu: bool | None = None
@@ -244,7 +244,7 @@ class TrainOptions(DeviceOptions):
     learning_rate: Annotated[float, Field(gt=0, le=10)] | None = None
     val_split: Annotated[float, Field(ge=-1, lt=1)] | None = None
     tracking: Annotated[Literal["mlflow", "None", "none"], BeforeValidator(_first_choice)] | None = None
-    tracking_uri: Annotated[str, AfterValidator(_not_yours)] | None = None
+    tracking_uri: Annotated[str, AfterValidator(_refuse_destination)] | None = None
     tracking_experiment_name: Name | None = None
     tracking_run_name: Name | None = None
     run_id: Literal["run", "from_scratch"] | None = None

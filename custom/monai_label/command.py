@@ -17,6 +17,7 @@ from custom.command_line import BUNDLE, SEED, Command, PathOrId, PathTo, Text, W
 from custom.error_causes import find_input_error
 from custom.errors import InputError
 from custom.export import export_bundle
+from custom.labels import MOST_CLASSES
 
 __all__ = ["add_bundle", "main"]
 
@@ -82,7 +83,7 @@ def _save_untrained(bundle: Path, model: Path, settings: dict[str, Any]) -> None
     """Save the network that the bundle's training configuration describes, before any training."""
     configuration = bundle / "configs" / "train.yaml"
     if not configuration.is_file():
-        raise InputError(f"{bundle} is not a bundle: {configuration} is missing")
+        raise InputError(f"{bundle} is not a bundle: {configuration} is missing; give the folder that holds configs/")
     from monai.bundle import ConfigParser
 
     from custom.engines import first_stage_name
@@ -115,7 +116,7 @@ def _save_untrained(bundle: Path, model: Path, settings: dict[str, Any]) -> None
 @click.option("--first-stage", type=PathOrId(), metavar="PATH_OR_ID", help="Of an untrained model, as all below.")
 @click.option("--first-stage-subfolder", type=Text(), metavar="NAME", help=_AS_IN_BUNDLE)
 @click.option("--image-size", type=WholeNumber(8, 4096), metavar="PIXELS", help=_AS_IN_BUNDLE)
-@click.option("--num-classes", type=WholeNumber(2, 256), metavar="N", help="With the background (default: 2).")
+@click.option("--num-classes", type=WholeNumber(2, MOST_CLASSES), metavar="N", help="With the background (default: 2).")
 @click.option("--width", type=WholeNumber(1, 1024), metavar="N", help=_AS_IN_BUNDLE)
 @click.option("--mapper-width", type=WholeNumber(1, 1024), metavar="N", help=_AS_IN_BUNDLE)
 @click.option("--seed", type=SEED, metavar="N", help=_AS_IN_BUNDLE)

@@ -105,7 +105,7 @@ def _version(model: Path) -> str:
 
 
 class Disagreement(Strategy):
-    """Asks for the unlabelled image on which the branches differ most, among those unlike what was asked for before.
+    """Suggests the unlabelled image on which the branches differ most, among those unlike what was suggested before.
 
     Without a trained model, or while its scores are being computed, an image is drawn at random.
 

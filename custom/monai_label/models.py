@@ -11,10 +11,10 @@ from ignite.utils import manual_seed
 from custom.checkpoints.untrained import UNTRAINED, is_trained
 from custom.networks import SemiGDA, save_model
 
-__all__ = ["ModelPublisher", "forget_training", "is_trained"]
+__all__ = ["ModelPublisher", "reset_weights", "is_trained"]
 
 
-def forget_training(network: SemiGDA, seed: int) -> None:
+def reset_weights(network: SemiGDA, seed: int) -> None:
     """Give all trainable weights new random values, in place; the first stage stays.
 
     Args:

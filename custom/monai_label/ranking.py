@@ -15,8 +15,8 @@ def rank(
     """Rank images greedily by their disputed share times novelty.
 
     Novelty is the distance to the nearest image that was labelled, asked for or ranked before, over the median
-    distance between a candidate and its nearest fellow, and at most 1. So a twin of such an image comes late, and
-    images that are merely alike as usual go by their disputed share. Distances are Euclidean, with every feature
+    distance between a candidate and the nearest other one, and at most 1. So near copies of such images come late,
+    and images at the usual distance are ranked by their disputed share. Distances are Euclidean, with every feature
     divided by its standard deviation.
 
     Args:

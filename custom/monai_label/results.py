@@ -1,4 +1,4 @@
-"""What MONAI Label answers besides the mask."""
+"""The description that MONAI Label sends with a mask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MONAI Label's bundle app, with clear answers, a checked datastore and active learning by disagreement."""
+"""MONAI Label's bundle app, with one-line errors, a checked datastore and active learning by disagreement."""
 
 from __future__ import annotations
 

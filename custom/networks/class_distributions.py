@@ -100,7 +100,7 @@ class ClassDistributions(nn.Module):
 
     def forward(self, features: Tensor) -> ClassDistributionOutputs:
         """Features [B, D_in, h, w], of which every position is a token -> their comparison with the classes."""
-        with torch.autocast(features.device.type, enabled=False):  # cosines over 0.2, and the losses, want float32
+        with torch.autocast(features.device.type, enabled=False):  # cosines over 0.2, and the losses, need float32
             return self._compare(features.float())
 
     def _compare(self, features: Tensor) -> ClassDistributionOutputs:

@@ -1,4 +1,4 @@
-"""Networks from files and into them."""
+"""The file of a trained network, `model.pt`: writing and reading it."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def load_model(path: str | os.PathLike) -> nn.Module:
     architecture, state = checkpoint["architecture"], checkpoint["model"]
     with _about(path):
         check_architecture(architecture)
-    name = architecture.get("network", "SemiGDA")  # files from before there were others do not say
+    name = architecture.get("network", "SemiGDA")  # files from before there were others lack the name
     kind = getattr(importlib.import_module("custom.networks"), str(name), None)
     if not hasattr(kind, "from_architecture"):
         raise InputError(f"{path} holds a network {name!r} that this version does not know: use the version it is from")

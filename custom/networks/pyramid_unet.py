@@ -49,13 +49,13 @@ class PyramidUNet(TrainingNetworks):
         """
         unet = self.deployed
         finest, *coarser = reversed(unet.decoders[0](unet.encoder(images)))
-        answers = [unet.heads[0](finest)]
+        logits = [unet.heads[0](finest)]
         for disturb, features, head in zip(
             (scale_randomly, drop_attended_pixels, dropout2d), coarser[:3], self.further_heads, strict=True
         ):
-            answer = head(disturb(features) if self.training else features)
-            answers.append(interpolate(answer, size=images.shape[-2:], mode="nearest"))
-        return answers
+            coarse = head(disturb(features) if self.training else features)
+            logits.append(interpolate(coarse, size=images.shape[-2:], mode="nearest"))
+        return logits
 
 
 def scale_randomly(features: Tensor, largest: float = 0.3) -> Tensor:

@@ -1,4 +1,4 @@
-"""The SemiGDA network: two encoders, one frozen decoder, masks painted from latents."""
+"""The SemiGDA network: two encoders, and one frozen decoder that makes masks from their latents."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ class SemiGDA(nn.Module):
         return mean + deviation * torch.randn_like(mean)
 
     def decode_latents(self, latents: Latents) -> BranchOutputs:
-        """Paint the masks of both branches in one pass of the frozen decoder."""
+        """Decode the mask latents of both branches in one pass of the frozen decoder."""
 
         def merge(level: int, features: Tensor) -> Tensor:
             image_features, mask_features = features.chunk(2)
@@ -190,8 +190,8 @@ class SemiGDA(nn.Module):
                 mask_features = self.mask_adapters(level, mask_features, latents.mask_skips[level])
             return torch.cat([image_features, mask_features])
 
-        painted = self.first_stage.decode(torch.cat([latents.image_branch, latents.mask_branch]), merge)
-        return BranchOutputs(*self.label_codec.decode(painted).chunk(2))
+        decoded = self.first_stage.decode(torch.cat([latents.image_branch, latents.mask_branch]), merge)
+        return BranchOutputs(*self.label_codec.decode(decoded).chunk(2))
 
     def predict_branches(self, images: Tensor) -> BranchOutputs:
         """Images in [0, 1], [B, 3 or 1, H, W] -> soft labels of both branches; latent noise in training mode only."""

@@ -1,4 +1,4 @@
-"""The U-Net of SSL4MIS, on which the semi-supervised methods beside SemiGDA are compared."""
+"""The U-Net of SSL4MIS, which all methods but SemiGDA train."""
 
 from __future__ import annotations
 

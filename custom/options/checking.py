@@ -168,7 +168,7 @@ def _values_of_parts(
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether an overlay of one's own may have such an option; everything else is changed in files."""
+    """Whether a user's overlay may add such an option; everything else is changed in files."""
     return isinstance(value, (bool, int, float))
 
 

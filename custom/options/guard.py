@@ -1,8 +1,8 @@
 """Refuses expressions on a command line of `monai.bundle` as soon as it is imported.
 
 The configurations import this module first of all. MONAI evaluates import statements before any other text, so
-nothing else can run earlier: not even a value given for `initialize` or `bundle_root`. A module that exits when it is
-imported is odd; MONAI offers no other moment, and takes every other error of an import for a missing package.
+nothing else can run earlier: not even a value given for `initialize` or `bundle_root`. The module exits on import
+because MONAI offers no other moment, and takes every other error of an import for a missing package.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pixels: the only place that knows how image and mask files store them. Everything that reads a picture asks here."""
+"""Pixels of image and mask files: the formats that are read, and what their values mean."""
 
 from __future__ import annotations
 

@@ -79,10 +79,10 @@ def largest_value(page: Page) -> int | None:
     if page.is_transparent():
         raise InputError("the image is transparent in places; flatten it and save it without transparency")
     if page.values.dtype.kind not in "uib":
-        raise InputError("the image has floating-point pixels; save it with 8 or 16 bits a channel")
+        raise InputError("the image has floating-point pixels; save it with 8 or 16 bits per channel")
     lowest, highest = int(page.values.min()), int(page.values.max())
     if lowest < 0 or highest > 65535:
-        raise InputError("the image has grey values outside 0 to 65535; save it with 8 or 16 bits a channel")
+        raise InputError("the image has grey values outside 0 to 65535; save it with 8 or 16 bits per channel")
     if page.white_is_zero:
         if page.values.dtype.kind == "i" or page.bits > MOST_BIT_DEPTH:
             raise InputError("the TIFF counts from white and has signed or 32-bit values; save it with 8 or 16 bits")

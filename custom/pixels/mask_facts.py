@@ -1,4 +1,4 @@
-"""What is known of one mask file without knowing what its values mean."""
+"""Facts about one mask file, whatever its values mean."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def read_class_indices(
 
 
 def join(masks: Sequence[NDArray[np.uint8]], names: Sequence[str | PathLike[str]]) -> NDArray[np.uint8]:
-    """Several masks [H, W] of class indices of one image as one; background gives way, and so does `IGNORED_LABEL`.
+    """Several masks [H, W] of class indices of one image as one; classes replace background and `IGNORED_LABEL`.
 
     Raises:
         InputError: two masks give one pixel to different classes. It names them.

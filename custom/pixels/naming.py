@@ -1,4 +1,4 @@
-"""Whatever is wrong with a file of pixels becomes one line that names it."""
+"""Errors about a file of pixels, in one line that names the file."""
 
 from __future__ import annotations
 

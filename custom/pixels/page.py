@@ -29,7 +29,7 @@ class Page:
         values: [H, W] grey values, or palette indices; or [H, W, 3] colours. Integers or floating-point numbers.
         bits: bits of a value, 1 to 64.
         palette: [N, 3] 8-bit colours of the indices; None where `values` are no indices.
-        alpha: [H, W] opacity, `opaque` where nothing shines through; None without transparency.
+        alpha: [H, W] opacity, `opaque` where a pixel is fully opaque; None without transparency.
         opaque: the largest value of `alpha`.
         orientation: EXIF orientation, 1 to 8; 1 is upright.
         white_is_zero: grey values count from white to black.
@@ -56,7 +56,7 @@ class Page:
         return self.size[::-1] if self.orientation >= 5 else self.size
 
     def is_transparent(self) -> bool:
-        """Whether something shines through anywhere."""
+        """Whether any pixel is not fully opaque."""
         return self.alpha is not None and bool((self.alpha != self.opaque).any())
 
 

@@ -16,7 +16,7 @@ from custom.pixels.tiff import read_tiff
 
 __all__ = ["read_pages", "stored_bits"]
 
-Image.init()  # else Pillow fails to know some of these formats
+Image.init()  # else Pillow does not recognise some of these formats
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP")
 _LOSSY = ("JPEG", "MPO", "WEBP")
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -73,7 +73,7 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def _page(picture: Image.Image, bits: int) -> Page:
-    """The page of a picture with at most 8 bits a channel."""
+    """The page of a picture with at most 8 bits per channel."""
     facts = {"orientation": _orientation(picture), "lossy": picture.format in _LOSSY}
     key = picture.info.get("transparency")
     if picture.mode == "P":
@@ -102,7 +102,9 @@ def _palette_page(picture: Image.Image, key: int | bytes | None, facts: dict) ->
     indices = np.asarray(picture)
     palette = np.reshape(np.asarray(picture.getpalette("RGB"), np.uint8), (-1, 3))
     if indices.max() >= len(palette):
-        raise InputError(f"the palette has {len(palette)} colours, the pixels ask for colour {indices.max()}")
+        raise InputError(
+            f"the palette has {len(palette)} colours and pixels have colour {indices.max()}; save the picture as RGB"
+        )
     alpha = None
     if key is not None:
         table = np.full(256, 255, np.uint8)

@@ -86,7 +86,7 @@ def _page(page: TiffPage, file_size: int) -> Page:
         raise InputError(f"the TIFF has {page.samplesperpixel} values per pixel; save it as grey or RGB")
     bits = page.bitspersample
     if not isinstance(bits, int):
-        raise InputError(f"the TIFF has channels of different bits ({bits}); save it with 8 or 16 bits a channel")
+        raise InputError(f"the TIFF has channels of different bits ({bits}); save it with 8 or 16 bits per channel")
     _require_whole(page, file_size)
     samples = _samples_last(page)
     colours = _COLOURS[photometric]

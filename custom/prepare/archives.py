@@ -207,7 +207,7 @@ def _one_line_errors(archive: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or short_reason(error)
         raise InputError(f"{archive}: cannot be unpacked ({reason}); check the disk and the archive") from error
-    except (ValueError, OverflowError) as error:  # headers full of nonsense
+    except (ValueError, OverflowError) as error:  # headers with impossible values
         raise InputError(f"{archive}: broken ({short_reason(error)}); download it again") from error
 
 

@@ -58,7 +58,7 @@ class ClassMap:
 
 @dataclass(frozen=True)
 class TwoClasses(ClassMap):
-    """Background and foreground: 0 and 1, 0 and any other single value, or grey values parted at half.
+    """Background and foreground: 0 and 1, 0 and any other single value, or grey values divided at half.
 
     Each file is read by itself.
 
@@ -148,7 +148,7 @@ def two_colours_with_black(colours: Set[Colour]) -> bool:
 
 
 def read_mask_colours(text: str, ignore_value: int | None = None) -> ColourClasses:
-    """The classes that `--mask-colours` names: "R,G,B=INDEX" or "GREY=INDEX", parted by spaces.
+    """The classes that `--mask-colours` names: "R,G,B=INDEX" or "GREY=INDEX", separated by spaces.
 
     Raises:
         InputError: not so written, or indices which are not 0, 1, 2, ... without gaps.

@@ -1,4 +1,4 @@
-"""The command line."""
+"""The command `python -m custom prepare`."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def command(
     from custom.prepare.run import prepare_dataset
 
     limits = ArchiveLimits(total_bytes=round(max_archive_gb * 2**30))
-    _tell(prepare_dataset(dataset, source, output, options, overwrite, limits))
+    _print(prepare_dataset(dataset, source, output, options, overwrite, limits))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run_command(command, arguments, "python -m custom prepare")
 
 
-def _tell(prepared: Prepared) -> None:
+def _print(prepared: Prepared) -> None:
     counts = ", ".join(f"{split} {count}" for split, count in prepared.counts.items())
     if prepared.was_there:
         print(f"{prepared.folder} is prepared already from this source with these options: nothing to do ({counts})")

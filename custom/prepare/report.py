@@ -68,7 +68,7 @@ class Report:
         return "\n\n".join(section for section in sections if section) + "\n"
 
     def classes(self) -> list[str]:
-        """The classes found and the mean share of each, a line each."""
+        """The classes found and the mean share of each, one line per class."""
         values, pixels = self._values(), self._pixels()
         shares = np.mean([mask / max(1, mask.sum()) for mask in pixels], axis=0)
         lines = [
@@ -108,7 +108,7 @@ class Report:
         yield "## Sizes\n\n" + self._sizes()
         yield "## Classes\n\n" + self._class_table()
         yield "## Labelled subsets\n\n" + self._subset_table()
-        yield "## What is odd\n\n" + self._oddities()
+        yield "## Unusual files\n\n" + self._oddities()
         yield "## Near-duplicate images\n\n" + self._near_duplicates()
         for heading, path in self.pictures.items():
             yield f"## {heading}\n\n![{heading}]({path})"

@@ -43,7 +43,7 @@ class Prepared:
         counts: images by split.
         warnings: what the user should read, one sentence each.
         next_command: the command which trains on the folder.
-        classes: the classes found in the masks and the share of each, a line each.
+        classes: the classes found in the masks and the share of each, one line per class.
     """
 
     folder: Path
@@ -83,12 +83,13 @@ def prepare_dataset(
     options = options or PrepareOptions()
     source = _known(dataset)
     if options.mask_colours and source.masks != "found":
-        raise InputError(f"--mask-colours is for the data set folder; {dataset} knows its masks")
+        raise InputError(f"--mask-colours is for the data set folder; leave it out, the masks of {dataset} are known")
     if options.ignore_value is not None and source.masks != "found":
-        raise InputError(f"--ignore-value is for the data set folder; {dataset} knows its masks")
+        raise InputError(f"--ignore-value is for the data set folder; leave it out, the masks of {dataset} are known")
     if options.one_connected_component is not None and source.one_connected_component is not None:
         raise InputError(
-            f"--one-component and --several-components are for the data set folder; {dataset} knows its masks"
+            "--one-component and --several-components are for the data set folder; leave them out, the masks of "
+            f"{dataset} are known"
         )
     given = [Path(os.path.abspath(path)) for path in sources]
     output = Path(os.path.abspath(output))

@@ -87,5 +87,7 @@ def _wanted_size(name: str, available: int) -> int:
     wanted = read_labelled_count(name)
     size = wanted if isinstance(wanted, int) else math.ceil(wanted * available)
     if not 1 <= size <= available:
-        raise InputError(f"--labelled-counts: {name} asks for {size} of {available} labelled training images")
+        raise InputError(
+            f"--labelled-counts: {name} is {size} images; give at most the {available} labelled training images"
+        )
     return size

@@ -14,13 +14,13 @@ from custom.error_hook import show_input_errors_in_one_line
 from custom.errors import InputError
 from custom.files import write_whole
 from custom.options import check_name, find_running
-from custom.processes import on_first_process, refuse_strangers
+from custom.processes import on_first_process, refuse_unjoined_processes
 from custom.runs.lock import LOCK, lock_folder, remove_leftovers, unlock_folder
 from custom.runs.resumed_options import check_resumed_options
 
 __all__ = ["keep", "run_folder", "start"]
 
-_made: set[Path] = set()  # folders that this process made and that hold nothing of worth yet
+_made: set[Path] = set()  # folders that this process made and in which no work is kept yet
 _process = os.getpid()
 
 
@@ -100,7 +100,7 @@ def start(output_dir: str | os.PathLike) -> None:
             its own, or several processes without the overlay for them.
     """
     show_input_errors_in_one_line()
-    refuse_strangers()
+    refuse_unjoined_processes()
     on_first_process(_start, Path(output_dir))
 
 

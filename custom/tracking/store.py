@@ -37,9 +37,7 @@ def import_mlflow() -> Any:
         import mlflow
         from mlflow import telemetry
     except ImportError as error:
-        raise InputError(
-            "tracking is on but mlflow is not installed: install mlflow, or switch tracking off"
-        ) from error
+        raise InputError("mlflow is not installed: install it, or give --mlflow false for no tracking") from error
     telemetry.set_telemetry_client()  # reads the environment again: MONAI's handlers import MLflow before us
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # silences the making of the database, table by table

@@ -218,7 +218,7 @@ def test_two_benchmarks_do_not_write_to_one_folder(benchmark, tmp_path, message_
     assert "another benchmark" in message_of(error)
 
 
-def test_an_interrupted_run_goes_on_from_its_checkpoint(benchmark, tmp_path):
+def test_an_interrupted_run_continues_from_its_checkpoint(benchmark, tmp_path):
     output, arguments = changed(benchmark, tmp_path, methods="supervised", seeds="2", checkpoint_interval="1")
     run = output / "runs" / "supervised_4_images_seed2"
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it

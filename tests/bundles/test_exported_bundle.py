@@ -57,7 +57,7 @@ def seen(unpacked, phantom):
     return {**json.loads(result.stdout.splitlines()[-1]), "first": first, "second": second, "other": other}
 
 
-def test_the_process_knows_nothing_of_the_repository(seen):
+def test_the_process_cannot_import_the_repository(seen):
     assert not seen["importable before"]
     assert seen["folder"] == "/"
 

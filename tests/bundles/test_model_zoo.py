@@ -132,7 +132,7 @@ def expected(model, image):
     return mask
 
 
-def test_torchscript_paints_the_same_mask(model, image, expected, tmp_path):
+def test_torchscript_predicts_the_same_mask(model, image, expected, tmp_path):
     file = tmp_path / "model.ts"
     ckpt_export(
         **command(
@@ -158,7 +158,7 @@ def documented_command(name, model, folder):
     return f"{sys.executable} {found}"
 
 
-def test_the_documented_command_makes_onnx_that_paints_the_same_mask(model, image, expected, tmp_path):
+def test_the_documented_command_makes_onnx_that_predicts_the_same_mask(model, image, expected, tmp_path):
     pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
     line = documented_command("onnx_export", model, tmp_path)

@@ -94,7 +94,7 @@ def assert_equal(expected, found):
         assert expected == found
 
 
-def test_a_finished_run_says_so_and_stays_as_it_is(phantom, trained, capsys):
+def test_a_finished_run_reports_it_and_stays_as_it_is(phantom, trained, capsys):
     before = (trained / "model.pt").stat().st_mtime_ns
     train(phantom, trained.parent, run_name=trained.name, resume=True)
     assert "finished" in capsys.readouterr().out

@@ -137,7 +137,7 @@ def test_every_preset_trains(preset, phantom, tmp_path):
     assert summary["details"]["preset"] == preset
 
 
-def test_presets_set_what_the_method_description_says(phantom, tmp_path):
+def test_presets_set_what_the_documents_state(phantom, tmp_path):
     def values(preset):
         parser = make_workflow(
             "train.yaml", f"presets/{preset}.yaml", dataset_dir=str(phantom), runs_dir=str(tmp_path), **TINY

@@ -53,7 +53,7 @@ def test_seeds_differ(seed):
     assert not set(one[0, 0]["image"].tolist()) & set(other[0, 0]["image"].tolist())
 
 
-def test_the_generators_of_the_process_go_on_as_if_nothing_had_been_loaded():
+def test_the_generators_of_the_process_continue_as_if_nothing_had_been_loaded():
     def draw():
         return random.random(), np.random.rand(), torch.rand(()).item(), Randomizable.R.rand()
 

@@ -116,7 +116,7 @@ def test_a_subfolder_is_entered(make_first_stage, tmp_path):
 
 
 def test_a_subfolder_that_is_not_there_is_ignored_for_a_local_folder(make_first_stage, tmp_path):
-    """The default subfolder fits the hub's repository; a folder of one's own needs none."""
+    """The default subfolder fits the hub's repository; a local folder needs none."""
     original = make_first_stage("kl")
     original.autoencoder.save_pretrained(tmp_path)
     assert_same(load_first_stage(tmp_path, subfolder="vae"), original)
@@ -126,7 +126,7 @@ def test_a_folder_without_a_configuration_is_one_line(tmp_path, message_of):
     with pytest.raises(InputError, match="no config.json and no taef2_encoder.pth") as error:
         load_first_stage(tmp_path)
     assert str(tmp_path) in message_of(error)
-    assert "train_autoencoder.json" in message_of(error)
+    assert "run training --config_file .../train_autoencoder.yaml" in message_of(error)
 
 
 def test_a_folder_without_weights_is_one_line(make_first_stage, tmp_path, message_of):

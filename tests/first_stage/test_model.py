@@ -11,13 +11,10 @@ from torch import nn
 from custom.errors import InputError
 from custom.first_stage import build_first_stage
 from custom.first_stage import model as first_stage_module
+from tests.conftest import count_parameters
 
 KINDS = ("kl", "tiny", "taef2")
 STABLE_DIFFUSION_SHAPES = [(128, 224, 224), (256, 112, 112), (512, 56, 56), (512, 28, 28)]
-
-
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def unchanged(_level, features):
@@ -53,9 +50,9 @@ def record_outputs(modules, run):
 
 def test_stable_diffusion_has_its_number_of_frozen_parameters(stable_diffusion_first_stage):
     autoencoder = stable_diffusion_first_stage.autoencoder
-    assert count(stable_diffusion_first_stage) == 83_653_863
-    assert count(autoencoder.encoder) + count(autoencoder.quant_conv) == 34_163_592 + 72
-    assert count(autoencoder.decoder) + count(autoencoder.post_quant_conv) == 49_490_179 + 20
+    assert count_parameters(stable_diffusion_first_stage) == 83_653_863
+    assert count_parameters(autoencoder.encoder) + count_parameters(autoencoder.quant_conv) == 34_163_592 + 72
+    assert count_parameters(autoencoder.decoder) + count_parameters(autoencoder.post_quant_conv) == 49_490_179 + 20
 
 
 def test_stable_diffusion_has_four_levels_and_eightfold_downsampling(stable_diffusion_first_stage):

@@ -165,7 +165,7 @@ def test_best_weights_are_those_of_the_best_validation(tmp_path, scores, compare
 @pytest.mark.parametrize(
     ("scores", "best"), [((0.9, 0.5, 0.6, 0.7), (0.9, 1)), ((0.5, 0.4, 0.6, 0.3), (0.6, 3))], ids=["before", "after"]
 )
-def test_the_best_before_an_interruption_is_remembered(tmp_path, scores, best):
+def test_the_best_before_an_interruption_is_kept(tmp_path, scores, best):
     weights = weights_after_epochs(make_stage(tmp_path / "whole", scores))
     interrupt(make_stage(tmp_path, scores).trainer, Events.EPOCH_STARTED(once=3))
     resumed = make_stage(tmp_path, scores)
@@ -320,7 +320,7 @@ def test_one_process_saves_and_all_wait_for_the_files(tmp_path):
     assert names == {"stage_checkpoint.pt", "stage_best.pt"}
 
 
-def test_a_stage_that_may_grow_goes_on_for_more_epochs(tmp_path):
+def test_a_stage_that_may_grow_continues_for_more_epochs(tmp_path):
     make_stage(tmp_path, scores=(0.5, 0.6)).trainer.run()
     longer = make_stage(tmp_path, scores=(0.5, 0.6, 0.7, 0.4), may_grow=True)
     assert longer.restore()

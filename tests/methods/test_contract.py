@@ -105,7 +105,7 @@ METHODS = {
     "CPS with SCDL": of(CrossPseudoSupervisionWithSCDL, SCDLUNetPair, SCDL, scdl_start=0.0),
     "MC-Net with SCDL": of(MutualConsistencyWithSCDL, SCDLUNet, SCDL | TWO_DECODERS, scdl_start=0.0),
 }
-TEACH_THEMSELVES = ("MC-Net", "MC-Net with SCDL", "DiffRect")  # labelled images too have an unsupervised loss
+UNSUPERVISED_ON_LABELLED = ("MC-Net", "MC-Net with SCDL", "DiffRect")  # labelled images too have an unsupervised loss
 
 
 @pytest.fixture(params=METHODS.values(), ids=METHODS)
@@ -210,7 +210,7 @@ def test_labels_of_ignored_pixels_alone_train_without_supervision(name, unlabell
     supervised = [float(value) for key, value in output.items() if key.startswith("supervised") or key == "anchor"]
     assert supervised and not any(supervised)
     assert all(math.isfinite(float(value)) for value in output.values())
-    if not unlabelled and name not in TEACH_THEMSELVES:
+    if not unlabelled and name not in UNSUPERVISED_ON_LABELLED:
         assert output["loss"] == 0
 
 
@@ -225,7 +225,7 @@ def test_discs_are_learnt_though_a_third_of_every_label_is_undecided(name):
     assert dice_of(trainer.network) > 0.7
 
 
-# Going on, and files
+# Resuming, and files
 
 
 def with_checkpoint(trainer, folder):
@@ -244,7 +244,7 @@ def switch_off():
     raise SwitchedOff
 
 
-def test_an_interrupted_run_goes_on_bit_for_bit(make, tmp_path):
+def test_an_interrupted_run_continues_bit_for_bit(make, tmp_path):
     settings = {"batches": batches_of(2), "max_epochs": 3, "momentum": 0.9}
     whole, _ = with_checkpoint(make(2, **settings), tmp_path / "whole")
     whole.run()

@@ -169,7 +169,7 @@ def passes_of(networks, batch, seed=5, **arguments):
 
 
 @pytest.mark.parametrize("passes", [8, 3])
-def test_the_teacher_answers_once_and_then_as_often_as_asked(passes):
+def test_the_teacher_predicts_once_and_then_as_often_as_set(passes):
     inputs, outputs, _ = passes_of(uncertain_networks(), make_batch(1, 2), passes=passes)
     assert [len(images) for images in inputs] == [2, 2 * passes]
     assert not any(output.requires_grad for output in outputs)

@@ -5,7 +5,7 @@ import torch
 
 from custom.checkpoints.untrained import mark_as_untrained
 from custom.errors import InputError
-from custom.monai_label import ModelPublisher, forget_training, is_trained
+from custom.monai_label import ModelPublisher, is_trained, reset_weights
 from custom.networks import load_model, model_details, save_model
 
 
@@ -37,24 +37,24 @@ def test_a_model_file_is_trained_unless_a_note_says_otherwise(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["kl", "tiny"])
-def test_forgetting_changes_all_random_weights_and_keeps_the_first_stage(kind, make_network):
+def test_a_reset_changes_all_random_weights_and_keeps_the_first_stage(kind, make_network):
     network = make_network(kind)
     with torch.no_grad():  # as after a training: no weight has the value it began with
         for parameter in network.parameters():
             parameter.add_(0.1)
     before = values(network)
-    forget_training(network, seed=3)
+    reset_weights(network, seed=3)
     kept = same(before, values(network))
     parameters = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     assert not kept & parameters
     assert {key for key in before if key.startswith("first_stage.")} <= kept
 
 
-def test_forgetting_resets_what_normalisation_layers_have_counted(make_network):
+def test_a_reset_clears_what_normalisation_layers_have_counted(make_network):
     network, new = make_network(), make_network()
     network.train()(torch.rand(2, 3, 16, 16))
-    forget_training(network, seed=0)
-    forget_training(new, seed=0)
+    reset_weights(network, seed=0)
+    reset_weights(new, seed=0)
     assert same(values(network), values(new)) == set(network.state_dict())
 
 
@@ -62,7 +62,7 @@ def test_the_new_weights_follow_from_the_seed(make_network):
     first, second, other = make_network("kl"), make_network("kl", dropout=0.3), make_network("kl")
     for network, seed in ((first, 5), (second, 5), (other, 6)):
         torch.rand(3)
-        forget_training(network, seed)
+        reset_weights(network, seed)
     weight = "latent_mapper"
     keys = {key for key, value in first.state_dict().items() if key.startswith(weight) and value.dim() > 1}
     assert keys <= same(values(first), values(second))

@@ -30,15 +30,15 @@ def test_with_equal_disagreement_the_newer_comes_first():
     assert ranked([0.4, 0.4, 0.4], [0, 4, 10], seen=[1]) == ([2, 1, 0], [0.4, 0.3, 0.1])
 
 
-def test_a_twin_of_a_seen_image_comes_last():
+def test_a_near_copy_of_a_seen_image_comes_last():
     assert ranked([0.1, 0.2, 0.9], [0, 5, 10], seen=[10]) == ([1, 0, 2], [0.2, 0.1, 0])
 
 
-def test_twins_do_not_come_in_a_row():
+def test_near_copies_do_not_come_in_a_row():
     assert ranked([0.9, 0.8, 0.2, 0.1], [0, 0, 5, 10]) == ([0, 2, 3, 1], [0.9, 0.2, 0.1, 0])
 
 
-def test_twins_do_not_come_in_a_row_even_if_every_image_has_one():
+def test_near_copies_do_not_come_in_a_row_even_if_every_image_has_one():
     order, weights = ranked([0.9, 0.8, 0.2, 0.1], [0, 0, 10, 10])
     assert sorted(order[:2]) == [0, 2]
     assert weights == [0.9, 0.2, 0, 0]

@@ -200,7 +200,7 @@ def newest_run(place):
     return max((model_of(place).parents[1] / "runs").glob("monai_label*"), key=lambda run: run.stat().st_mtime_ns)
 
 
-def test_a_training_from_scratch_aligns_and_one_that_goes_on_does_not(client, place):
+def test_a_training_from_scratch_aligns_and_a_further_one_does_not(client, place):
     assert client.train(pretrained=False).ok
     assert stages_of(newest_run(place)) == {"alignment", "segmentation"}
     assert client.train().ok

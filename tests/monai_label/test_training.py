@@ -16,7 +16,7 @@ from monai.bundle import ConfigParser
 from PIL import Image
 
 from custom.error_causes import find_input_error
-from custom.monai_label import forget_training, is_trained
+from custom.monai_label import is_trained, reset_weights
 from custom.monai_label.command import add_bundle
 from custom.networks import load_model, model_details
 from tests.bundles.conftest import ROOT
@@ -176,7 +176,7 @@ def test_monai_label_adds_no_loading_of_its_own_to_the_handlers(untrained):
     assert "CheckpointLoader" in [handler["_target_"] for handler in raw_handlers(untrained)]
 
 
-def test_a_further_training_goes_on_from_the_published_model_with_the_segmentation_alone(studies, trained, tmp_path):
+def test_a_further_training_continues_from_the_published_model_with_the_segmentation_alone(studies, trained, tmp_path):
     bundle = copy_of(trained.bundle, tmp_path)
     before = weights(load_model(published(bundle)))
     run = train(bundle, studies, learning_rate=1e-30).run
@@ -193,7 +193,7 @@ def test_a_training_from_scratch_starts_from_new_weights(studies, trained, tmp_p
     )
     run = train(bundle, studies, run_id="from_scratch", **rates).run
     assert set(epochs(run)) == {"alignment", "segmentation"}
-    forget_training(network, SEED)
+    reset_weights(network, SEED)
     new = weights(network)
     assert len(equal(new, weights(load_model(published(bundle))))) == len(new)
 

@@ -94,7 +94,7 @@ def test_another_seed_gives_other_weights(built):
     assert not equal(built[0](7), built[0](8))
 
 
-def test_without_a_seed_the_random_numbers_go_on(built):
+def test_without_a_seed_the_random_numbers_continue(built):
     build = built[0]
     torch.manual_seed(3)
     first = build(None)

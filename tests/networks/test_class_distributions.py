@@ -7,10 +7,7 @@ import torch
 from torch import nn
 
 from custom.networks.class_distributions import ClassDistributions
-
-
-def number_of_parameters(module):
-    return sum(parameter.numel() for parameter in module.parameters())
+from tests.conftest import count_parameters
 
 
 def make_distributions(num_classes=3, **settings):
@@ -40,7 +37,7 @@ def plain_cosine(first, second):
 
 def test_parameters_are_those_of_the_release():
     with torch.device("meta"):
-        assert number_of_parameters(ClassDistributions(16, 14)) == 410_112
+        assert count_parameters(ClassDistributions(16, 14)) == 410_112
 
 
 def test_sigma_is_softplus_of_the_second_half_of_the_proxies():

@@ -10,6 +10,7 @@ from custom.errors import InputError
 from custom.networks import DiffRectNetworks, LabelRectifier, UNet
 from custom.networks.latent_denoiser import LatentDenoiser, TimeEmbedding
 from custom.networks.latent_diffusion import LatentDiffusion
+from tests.conftest import count_parameters
 
 TINY = {"widths": (4, 4, 8, 8, 8), "dropout": (0.0,) * 5, "denoiser_widths": (8, 8), "time_channels": 8}
 CALIBRATION = torch.tensor(300.0)
@@ -25,10 +26,6 @@ def make_input(size=(32, 32), num_classes=2, rows=2):
     images = torch.rand(rows, 3, *size, generator=generator)
     labels = torch.randint(num_classes, (2, rows, 1, *size), generator=generator).float()
     return images, *labels
-
-
-def parameters(module):
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def cosine(t):
@@ -179,12 +176,12 @@ class TestLatentDenoiser:
 class TestLabelRectifier:
     def test_parameters_are_those_of_the_release(self):
         rectifier = LabelRectifier()
-        assert parameters(rectifier) == 17_468_498
-        assert parameters(rectifier.time_embedding) == 328_704
-        assert parameters(rectifier.label_encoder) == 1_435_632
-        assert parameters(rectifier.image_encoder) == 1_435_200
-        assert parameters(rectifier.decoder) + parameters(rectifier.head) == 756_130
-        assert parameters(rectifier.denoiser) == 13_512_832
+        assert count_parameters(rectifier) == 17_468_498
+        assert count_parameters(rectifier.time_embedding) == 328_704
+        assert count_parameters(rectifier.label_encoder) == 1_435_632
+        assert count_parameters(rectifier.image_encoder) == 1_435_200
+        assert count_parameters(rectifier.decoder) + count_parameters(rectifier.head) == 756_130
+        assert count_parameters(rectifier.denoiser) == 13_512_832
 
     @pytest.mark.parametrize("size", [(224, 224), (256, 256), (90, 75), (32, 32)])
     def test_images_of_any_size_work(self, size):

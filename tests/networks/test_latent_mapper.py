@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from custom.networks import LatentMapper
 from custom.networks.latent_mapper import ResidualAttentionUnit
+from tests.conftest import count_parameters
 
 # Parameters of each node of GMS's ResAttnUNet_DS with 4 latent channels and width 32.
 NODES = {
@@ -23,10 +24,6 @@ NODES = {
 }
 
 
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
 @pytest.fixture(scope="module")
 def full_size():
     with torch.device("meta"):
@@ -34,12 +31,12 @@ def full_size():
 
 
 def test_the_mapper_has_its_number_of_parameters(full_size):
-    assert count(full_size) == 1_556_464
+    assert count_parameters(full_size) == 1_556_464
 
 
 @pytest.mark.parametrize(("node", "parameters"), NODES.items())
 def test_each_node_has_its_number_of_parameters(node, parameters, full_size):
-    assert count(getattr(full_size, node)) == parameters
+    assert count_parameters(getattr(full_size, node)) == parameters
 
 
 def test_the_resolution_is_kept_in_every_node(full_size):

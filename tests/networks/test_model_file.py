@@ -87,14 +87,14 @@ def test_a_failure_midway_keeps_the_old_file_and_leaves_no_other(failure, tmp_pa
 
 def test_a_first_save_that_fails_leaves_nothing(tmp_path, monkeypatch, message_of):
     fail_midway(monkeypatch, OSError(28, "No space left on device"))
-    with pytest.raises(InputError, match="is it full") as error:
+    with pytest.raises(InputError, match="is the disk full") as error:
         save_atomically({"epoch": 1}, tmp_path / "state.pt")
     message_of(error)
     assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("failure", [OSError(), RuntimeError()])
-def test_a_failure_without_words_is_told_too(failure, tmp_path, monkeypatch):
+def test_a_failure_without_a_message_is_reported_too(failure, tmp_path, monkeypatch):
     fail_midway(monkeypatch, failure)
     with pytest.raises(InputError, match="cannot save"):
         save_atomically({"epoch": 1}, tmp_path / "state.pt")

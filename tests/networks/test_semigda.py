@@ -7,12 +7,9 @@ from torch import nn
 from custom.errors import InputError
 from custom.first_stage import model as first_stage_module
 from custom.networks import SemiGDA
+from tests.conftest import count_parameters
 
 KINDS = ("kl", "tiny", "taef2")
-
-
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def record_inputs(module):
@@ -36,10 +33,10 @@ def full_size(stable_diffusion_first_stage):
 
 
 def test_the_parts_have_their_numbers_of_parameters(full_size):
-    assert count(full_size.first_stage) == 83_653_863
-    assert count(full_size.trainable_encoder) == 49_743_728
-    assert count(full_size.latent_mapper) == 1_556_464
-    assert count(full_size.image_adapters) == count(full_size.mask_adapters) == 17_592_704
+    assert count_parameters(full_size.first_stage) == 83_653_863
+    assert count_parameters(full_size.trainable_encoder) == 49_743_728
+    assert count_parameters(full_size.latent_mapper) == 1_556_464
+    assert count_parameters(full_size.image_adapters) == count_parameters(full_size.mask_adapters) == 17_592_704
     assert sum(parameter.numel() for parameter in trainable(full_size).values()) == 86_485_600
 
 
@@ -74,8 +71,8 @@ def test_encoder_and_decoder_of_the_first_stage_may_differ_in_width(make_first_s
 
 def test_a_narrow_cnn_narrows_the_mask_adapters_only(make_network):
     wide, narrow = make_network(), make_network(width=2)
-    assert count(narrow.image_adapters) == count(wide.image_adapters)
-    assert count(narrow.mask_adapters) < count(wide.mask_adapters)
+    assert count_parameters(narrow.image_adapters) == count_parameters(wide.image_adapters)
+    assert count_parameters(narrow.mask_adapters) < count_parameters(wide.mask_adapters)
 
 
 # Prediction

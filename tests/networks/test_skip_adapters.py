@@ -7,10 +7,7 @@ from torch.nn import functional
 
 from custom.errors import InputError
 from custom.networks import SkipAdapters
-
-
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
+from tests.conftest import count_parameters
 
 
 @pytest.fixture
@@ -22,8 +19,8 @@ def adapters():
 def test_one_set_has_its_number_of_parameters_at_each_level():
     with torch.device("meta"):
         adapters = SkipAdapters((128, 256, 512, 512), (128, 256, 512, 512))
-    assert [count(block) for block in adapters.blocks] == [476_288, 1_902_848, 7_606_784, 7_606_784]
-    assert count(adapters) == 17_592_704
+    assert [count_parameters(block) for block in adapters.blocks] == [476_288, 1_902_848, 7_606_784, 7_606_784]
+    assert count_parameters(adapters) == 17_592_704
 
 
 @pytest.mark.parametrize(("level", "features", "skip"), [(0, 8, 4), (1, 16, 6)])

@@ -6,10 +6,7 @@ from torch import nn
 
 from custom.networks import TrainableEncoder
 from custom.networks.trainable_encoder import BasicBlock
-
-
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
+from tests.conftest import count_parameters
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +22,13 @@ def tiny():
 
 
 def test_the_encoder_has_its_number_of_parameters(full_size):
-    assert count(full_size) == 49_743_728
+    assert count_parameters(full_size) == 49_743_728
 
 
 def test_stem_stages_and_head_have_their_numbers_of_parameters(full_size):
-    assert count(full_size.stem) == 3_840
-    assert [count(stage) for stage in full_size.stages] == [3_280_384, 17_835_008, 28_587_008]
-    assert count(full_size.head) == 37_488
+    assert count_parameters(full_size.stem) == 3_840
+    assert [count_parameters(stage) for stage in full_size.stages] == [3_280_384, 17_835_008, 28_587_008]
+    assert count_parameters(full_size.head) == 37_488
 
 
 def test_the_stages_have_three_four_and_six_blocks(full_size):

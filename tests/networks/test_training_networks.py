@@ -139,7 +139,7 @@ def test_student_and_teacher_train_together():
         assert networks.teacher.training == networks.student.training == mode
 
 
-def test_a_restored_teacher_goes_on_where_it_was():
+def test_a_restored_teacher_continues_where_it_was():
     networks = MeanTeacher(Number(1))
     follow(networks, [4, 8, 12])
     resumed = MeanTeacher(Number(0))

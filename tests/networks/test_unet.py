@@ -14,6 +14,7 @@ from custom.networks import UNet
 from custom.networks.blocks import ConvolutionBlock
 from custom.networks.encoders import UNetEncoder
 from custom.networks.unet import UNetDecoder, soft_labels
+from tests.conftest import count_parameters
 from tests.methods.conftest import WIDTHS, make_unet
 
 UPSAMPLINGS = ("bilinear", "transposed")
@@ -22,10 +23,6 @@ UPSAMPLINGS = ("bilinear", "transposed")
 @pytest.fixture(autouse=True)
 def same_random_numbers():
     torch.manual_seed(0)
-
-
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def convolution(channels_in, channels_out, size=3):
@@ -61,21 +58,21 @@ def full_size():
 
 
 def test_the_number_of_parameters_is_that_of_ssl4mis(full_size):
-    assert count(full_size) == 1_813_762
+    assert count_parameters(full_size) == 1_813_762
     assert sum(parameter.numel() for parameter in full_size.parameters() if parameter.requires_grad) == 1_813_762
 
 
 def test_the_parts_have_the_parameters_of_their_layers(full_size):
     widths = (16, 32, 64, 128, 256)
     inputs = (3, *widths[:-1])
-    assert [count(part) for part in full_size.encoder.blocks] == [
+    assert [count_parameters(part) for part in full_size.encoder.blocks] == [
         block(*pair) for pair in zip(inputs, widths, strict=True)
     ]
     pairs = [(256, 128), (128, 64), (64, 32), (32, 16)]
-    assert [count(stage) for stage in full_size.decoders[0].stages] == [
+    assert [count_parameters(stage) for stage in full_size.decoders[0].stages] == [
         convolution(coarse, fine, size=1) + block(2 * fine, fine) for coarse, fine in pairs
     ]
-    assert count(full_size.heads) == convolution(16, 2)
+    assert count_parameters(full_size.heads) == convolution(16, 2)
 
 
 @pytest.mark.parametrize(("size", "multiplications"), [(224, 2.26), (256, 2.95)])
@@ -178,7 +175,7 @@ def test_each_resolution_sees_the_maxima_of_the_finer_one():
     torch.testing.assert_close(features[1], encoder.blocks[1](maxima))
 
 
-def test_what_is_added_to_the_encoder_goes_on_to_the_next_resolution():
+def test_what_is_added_to_the_encoder_continues_to_the_next_resolution():
     encoder, x = make_unet().encoder.eval(), torch.rand(1, 3, 32, 32)
     plain = encoder(x)
     added = tensors(*(part.shape for part in plain))
@@ -226,7 +223,7 @@ def test_bilinear_upsampling_has_its_corners_on_the_corners_and_goes_behind_the_
     torch.testing.assert_close(stage(x, skip, None), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_transposed_upsampling_paints_four_pixels_for_each():
+def test_transposed_upsampling_predicts_four_pixels_for_each():
     stage = make_unet(upsampling=("transposed",)).eval().decoders[0].stages[0]
     x, skip = tensors((1, 8, 3, 4), (1, 8, 6, 8))
     fine = torch.einsum("bihw,iokl->bohkwl", x, stage.up.weight).reshape(1, 8, 6, 8) + stage.up.bias[:, None, None]

@@ -56,7 +56,7 @@ def test_fewer_iterations_than_cycles_keep_the_base_rate(restart):
     assert rates(schedule(2, cycles=3, restart=restart), 2) == [0.01, 0.01]
 
 
-def test_a_schedule_loaded_from_its_state_goes_on_where_it_was():
+def test_a_schedule_loaded_from_its_state_continues_where_it_was():
     interrupted = schedule(12, cycles=3)
     rates(interrupted, 5)
     resumed = schedule(12, cycles=3)

@@ -121,7 +121,7 @@ CHOICES = [
 
 
 @pytest.mark.parametrize(("make", "key"), CHOICES, ids=[key for _, key in CHOICES])
-def test_the_words_to_choose_from_are_those_that_the_code_knows(make, key):
+def test_the_words_to_choose_from_are_those_that_the_code_takes(make, key):
     right, _ = samples(words_of("train", key))
     for word in right:
         make(word)

@@ -4,22 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.ndimage import binary_dilation, label
+from scipy.ndimage import label
 
 from custom.phantoms import dermoscopy
 from custom.phantoms.dermoscopy import DIFFICULTY, draw_dermoscopy_phantom
+from tests.phantoms.colours import colour_difference
 
 
 @pytest.fixture(scope="module")
 def phantoms() -> list[tuple[np.ndarray, np.ndarray]]:
     return [draw_dermoscopy_phantom(64, np.random.default_rng(number)) for number in range(60)]
-
-
-def colour_difference(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Mean colour inside the mask minus that of a ring round it."""
-    inside = mask > 0
-    ring = binary_dilation(inside, iterations=6) & ~binary_dilation(inside, iterations=1)
-    return image[inside].mean(axis=0) - image[ring].mean(axis=0)
 
 
 def test_masks_hold_only_0_and_255_and_are_never_empty(phantoms):

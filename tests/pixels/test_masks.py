@@ -151,7 +151,7 @@ class TestTransparency:
             [[255, 0], [0, 255]],  # drawn in black on what is not seen
         ],
     )
-    def test_transparency_that_tells_more_than_the_values_is_refused(self, refusal, pixels):
+    def test_transparency_that_holds_more_than_the_values_is_refused(self, refusal, pixels):
         assert "transparency" in refusal(Image.fromarray(np.array([pixels], np.uint8), "LA"))
 
     def test_a_transparent_background_of_a_palette_is_read(self, classes):

@@ -8,7 +8,7 @@ from custom.prepare.command import main
 from custom.prepare.sources import SOURCES
 
 
-def test_the_command_prepares_and_tells_where(own, tmp_path, capsys):
+def test_the_command_prepares_and_prints_where(own, tmp_path, capsys):
     output = tmp_path / "prepared"
     arguments = ["folder", "--source", str(own), "--output", str(output), "--no-audit", "--labelled-counts", "2", "60%"]
     main(arguments)

@@ -100,7 +100,7 @@ def outcome(folder, output, truth):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_masks_land_on_their_images_or_one_line_says_why_not(tmp_path, seed):
+def test_masks_land_on_their_images_or_one_line_reports_why_not(tmp_path, seed):
     rng = random.Random(seed)
     outcomes = []
     for number in range(8):

@@ -393,7 +393,7 @@ def test_several_masks_of_an_image_that_clash_are_named(refused, tmp_path):
     assert "a.tif: two of the 2 pages" in refused("folder", folder)
 
 
-def test_greys_that_fall_with_the_index_are_read_as_they_are_said_to_mean(prepare, refused, own):
+def test_greys_that_fall_with_the_index_are_read_as_given(prepare, refused, own):
     for path in (own / "masks").iterdir():
         picture_of_indices = Image.fromarray(np.tile(np.repeat([0, 1], 8).astype(np.uint8), (12, 1)))
         picture_of_indices.putpalette([255, 255, 255, 0, 0, 0])
@@ -500,7 +500,7 @@ class TestFacts:
             mask(path, values)
         assert facts("folder", own).stated_one_connected_component is expected
 
-    def test_masks_of_the_test_say_nothing_about_connected_pieces(self, facts, tmp_path):
+    def test_masks_of_the_test_do_not_count_for_connected_pieces(self, facts, tmp_path):
         pairs(tmp_path / "own" / "train", "abc")
         for part in ("val", "test"):
             pairs(tmp_path / "own" / part, "abc", values=(0, 255, 0, 255))

@@ -31,7 +31,7 @@ def other_process(tmp_path):
     process.join()
 
 
-def test_a_second_process_is_told_in_one_line(other_process, tmp_path):
+def test_a_second_process_is_refused_in_one_line(other_process, tmp_path):
     with pytest.raises(InputError, match="is in use: another process works in it") as error:
         lock_folder(tmp_path)
     assert str(tmp_path) in in_one_line(error)

@@ -22,7 +22,7 @@ def test_training_that_ends_is_finished(make_tracker, get_run):
     ("error", "status"),
     [(RuntimeError("no memory"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(143), "FAILED")],
 )
-def test_exception_in_a_trainer_closes_the_run_and_goes_on(make_tracker, get_run, error, status):
+def test_exception_in_a_trainer_closes_the_run_and_is_raised_again(make_tracker, get_run, error, status):
     tracker = make_tracker()
     tracker.start()
     run_id = tracker.run_id

@@ -123,7 +123,7 @@ def test_fresh_run_beside_a_killed_one_is_another_and_fails_the_killed_one(make_
     assert history(fresh, "loss") == [(1, 2.0)]
 
 
-def test_resumed_run_goes_on_in_the_same_run_without_duplicates(make_tracker, get_run):
+def test_resumed_run_continues_in_the_same_run_without_duplicates(make_tracker, get_run):
     interrupted = make_tracker()
     interrupted.start()
     with pytest.raises(RuntimeError):
@@ -167,7 +167,7 @@ def test_resume_without_an_earlier_run_in_the_store_starts_one(make_tracker, get
     assert get_run(tracker.run_id).info.status == "RUNNING"
 
 
-def test_dead_server_gives_one_warning_and_training_goes_on(make_tracker, caplog, monkeypatch):
+def test_dead_server_gives_one_warning_and_training_continues(make_tracker, caplog, monkeypatch):
     tracker = make_tracker()
     tracker.start()
     calls = []

@@ -174,7 +174,7 @@ def _read_source(source: Path, dataset_dir: Path | None) -> tuple[list[Path], li
     if source.is_dir():
         paths = [path for path in list_files(source) if path.is_file()]
         if not paths:
-            raise InputError(f"{source}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
+            raise InputError(f"{source}: holds no image ({', '.join(IMAGE_SUFFIXES)}); give a folder of images")
         return paths, [path.relative_to(source).parts[0] if path.parent != source else "" for path in paths]
     # One labelled image: labels do not matter here, and the datalist then has something unlabelled to return.
     splits = load_datalist(source, dataset_dir or source.parent, labelled=1)

@@ -78,7 +78,7 @@ def find_folder(request: Request) -> Found:
             found.records.append(Record(name, image, masks, split=_split(name)))
     if not any(record.masks for record in found.records):
         raise _nothing_fits(request, parts, found)
-    _tell_what_is_left(found, parts)
+    _warn_of_the_rest(found, parts)
     _keep_split_if_complete(found, request.published_split)
     return found
 
@@ -137,7 +137,7 @@ def _not_read(unread: str) -> str:
     return f"; not read are {unread}; read are {', '.join(IMAGE_SUFFIXES)}" if unread else ""
 
 
-def _tell_what_is_left(found: Found, parts: Sequence[_Part]) -> None:
+def _warn_of_the_rest(found: Found, parts: Sequence[_Part]) -> None:
     """Count what was joined, what is unlabelled and what was not read."""
     if several := [record for record in found.records if len(record.masks) > 1]:
         example = f"{several[0].image.name}: {', '.join(mask.name for mask in several[0].masks[:_NAMES_SHOWN])}"

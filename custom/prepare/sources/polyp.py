@@ -1,6 +1,6 @@
 """The polyp benchmark of PraNet: training on Kvasir-SEG and CVC-ClinicDB, tests on up to five sets.
 
-Read are the two archives of PraNet, or the separate sets, parted by PraNet's test names.
+Read are the two archives of PraNet, or the separate sets, split by PraNet's test names.
 """
 
 from __future__ import annotations
