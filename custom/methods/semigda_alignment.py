@@ -1,4 +1,4 @@
-"""SemiGDA, stage 1: both branches learn the latent of the mask (dual alignment, paper section 3.2)."""
+"""SemiGDA, stage 1: both branches learn the latent of the mask (dual alignment)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SemiGDA, stage 2: segmentation with cross pseudo-labels and copy-paste mixing (sections 3.3 and 3.4)."""
+"""SemiGDA, stage 2: segmentation with cross pseudo-labels and copy-paste mixing."""
 
 from __future__ import annotations
 
