@@ -34,15 +34,23 @@ def check_overlays(files: Sequence[Path]) -> None:
     """Refuse files of which the last would be trained under a mixture of all.
 
     Raises:
-        InputError: a file is given twice, or there are two methods or two presets.
+        InputError: a file is given twice, there are two methods or two presets, or an ablation of another method.
     """
     for index, file in enumerate(files):
         if file in files[:index]:
             raise InputError(f"--config_file names {shown(str(file), 200)} twice; give it once")
     for kind, words in KINDS.items():
-        names = [file.name for file in files if file.parent.parts[-2:] == ("configs", kind)]
+        names = _names(files, kind)
         if len(names) > 1:
             raise InputError(f"--config_file: {names[0]} and {names[1]} are each {words}; give one of them")
+    others = [name for name in _names(files, "methods") if not name.startswith("semigda")]
+    for name in _names(files, "ablations") if others else ():
+        raise InputError(f"--config_file: {name} is for SemiGDA, not for {others[0]}; leave one of them out")
+
+
+def _names(files: Sequence[Path], kind: str) -> list[str]:
+    """Names of the files in one folder of `custom/configs`."""
+    return [file.name for file in files if file.parent.parts[-2:] == ("configs", kind)]
 
 
 def order_advice(files: Sequence[Path]) -> str:

@@ -243,6 +243,10 @@ def test_what_monai_leaves_out_is_refused_all_the_same(arguments, message, refus
     [
         (["methods/fixmatch", "methods/diffrect"], "fixmatch.yaml and diffrect.yaml are each a method; give one"),
         (["presets/paper", "presets/release_parity"], "paper.yaml and release_parity.yaml are each a preset; give one"),
+        (
+            ["ablations/no_mixing_loss", "methods/cps"],
+            "no_mixing_loss.yaml is for SemiGDA, not for cps.yaml; leave one",
+        ),
         (["methods/fixmatch", "methods/fixmatch"], "fixmatch.yaml twice; give it once"),
         (["methods/cps", "presets/paper"], "if it is of another file, put cps.yaml last in --config_file"),
     ],
