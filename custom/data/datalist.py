@@ -15,7 +15,7 @@ from custom.data.datalist_paths import DatalistPaths, shown
 from custom.errors import InputError
 from custom.json_files import read_json_object
 
-__all__ = ["Splits", "files_in_use", "load_datalist", "read_datalist"]
+__all__ = ["Splits", "files_in_use", "load_datalist", "read_datalist", "scored_items"]
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +97,26 @@ def files_in_use(splits: Splits, split: str) -> Iterator[dict[str, str]]:
     keys = ("image",) if split == "unlabelled" else ("image", "label")
     for item in splits[split]:
         yield {key: item[key] for key in keys if key in item}
+
+
+def scored_items(splits: Splits, split: str, may_be_empty: bool = False) -> list[dict[str, str]]:
+    """The items of `split`, each with a label that its prediction is compared with.
+
+    Args:
+        splits: items by split, as `load_datalist` returns them.
+        split: name of one of them.
+        may_be_empty: whether there may be none.
+
+    Raises:
+        InputError: an item has no label, or there is none.
+    """
+    items = list(splits[split])
+    for item in items:
+        if "label" not in item:
+            raise InputError(f'{item["image"]} is in "{split}" without a label: add it, or take the image off the list')
+    if not items and not may_be_empty:
+        raise InputError(f'split {split}: the datalist lists no image in "{split}"; add some, or give another --split')
+    return items
 
 
 def _require_files(dataset_dir: Path) -> None:

@@ -85,6 +85,9 @@ class TrainingRun:
         initial_weights: a `model.pt` or best-weights file to start from; None for the weights that the network has.
         test: evaluator of the test images and its report; None or no test image: no evaluation.
         save: called with the trained network, the folder and the details; None writes `model.pt`.
+
+    Raises:
+        InputError: there is no stage.
     """
 
     def __init__(
@@ -102,7 +105,10 @@ class TrainingRun:
         save: Callable[[nn.Module, Path, dict[str, Any]], None] | None = None,
     ) -> None:
         self.output_dir = Path(output_dir)
+        stages = stages if isinstance(stages, Mapping) else {}
         self.stages = {name: stage for name, stage in stages.items() if stage is not None}
+        if not self.stages:
+            raise InputError("session#stages names no stage to train; leave one, such as segmentation")
         self.tracker = tracker
         trainers = {name: stage.trainer for name, stage in self.stages.items()}
         self.details = describe_run(details or {}, trainers, data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from typing import Any
 from monai.bundle import ConfigParser
 from pydantic import TypeAdapter, ValidationError
 
+from custom.error_causes import find_input_error
 from custom.error_hook import show_input_errors_in_one_line
-from custom.errors import InputError
+from custom.errors import InputError, short_reason
 from custom.options.command_line import (
     OWN_OPTIONS,
     CommandLine,
@@ -25,9 +26,10 @@ from custom.options.command_line import (
 )
 from custom.options.keys import COMMANDS, PARTS, Kinds
 from custom.options.kinds import NAME, Wanted
-from custom.options.parts import check_parts, default_kind, value_at
+from custom.options.overlays import check_overlay_names, check_overlays, files_of, order_advice
+from custom.options.parts import argument_kind, arguments_at, check_parts, check_references, is_set, value_at
 from custom.options.running import Running, find_running
-from custom.wording import shown
+from custom.wording import did_you_mean, shown
 
 __all__ = ["check", "check_name", "check_values"]
 
@@ -35,7 +37,6 @@ LEAST_CHANNELS_LAST = 8
 """Width of the trainable encoder from which on channels_last is safe."""
 
 OWN_FILE = "change it in a file of your own, added to --config_file"
-OVERLAYS = Path(__file__).parents[1] / "configs"
 
 
 def check(command: str) -> None:
@@ -58,9 +59,9 @@ def check(command: str) -> None:
     config = parser.get()
     given = _given(running, kinds)
     check_keys(config, kinds, given)
-    check_parts(config, parser.locator)
-    raw = {key: value for key in kinds if (value := value_at(config, key)) is not None and not _is_expression(value)}
-    raw |= {key: config[key] for key in kinds if key in config and config[key] is None}
+    _check_parts(config, parser, given, _files(running))
+    raw = {key: value_at(config, key) for key in kinds if is_set(config, key)}
+    raw = {key: value for key, value in raw.items() if not _is_expression(value)}
     values = check_values(command, raw | {key: value for key, value in given.items() if key in kinds}, given)
     values |= _values_of_parts(config, parser, kinds, given)
     changed = {key: value for key, value in values.items() if _differs(value, value_at(config, key))}
@@ -68,10 +69,10 @@ def check(command: str) -> None:
         parser[key] = value
     if changed:
         parser.parse(reset=True)
-    resolved = {key: parser.get_parsed_content(key) for key in _independent(config, kinds)}
+    resolved = {key: _resolve(parser, key) for key in _independent(config, kinds)}
     values |= check_values(command, resolved)
     _check_agreement(values, given)
-    _check_overlay_names(given)
+    check_overlay_names(given)
     if _is_command(running) and _refers_to_options_only(config, "data", kinds, set()):
         parser.get_parsed_content("data")  # reports dataset_dir, datalist and labelled before a folder is made
 
@@ -148,6 +149,38 @@ def _given(running: Running, kinds: Kinds) -> dict[str, Any]:
     return {key.replace("::", "#"): value for key, value in command.options.items() if key not in OWN_OPTIONS}
 
 
+def _files(running: Running) -> list[Path]:
+    command = read_command_line() if running.by_monai else None
+    files = [] if command is None else files_of(command.options.get("config_file"))
+    check_overlays(files)
+    return files
+
+
+def _check_parts(
+    config: Mapping[str, Any], parser: ConfigParser, given: Mapping[str, Any], files: Sequence[Path]
+) -> None:
+    check_references(config)
+    try:
+        check_parts(config, parser.locator)
+    except InputError as error:
+        raise InputError(f"{error}{order_advice(files)}") from None
+    for key in given:  # MONAI leaves an option out whose value is None
+        parent, _, name = key.rpartition("#")
+        takes = arguments_at(config, parent, parser.locator) if parent else {}
+        if takes and name not in takes and not is_set(config, key):
+            raise InputError(f"--{shown(key)}: {parent} takes no such value{did_you_mean(name, takes)}")
+
+
+def _resolve(parser: ConfigParser, key: str) -> Any:
+    try:
+        return parser.get_parsed_content(key)
+    except Exception as error:
+        if find_input_error(error) is not None:
+            raise
+        reason = short_reason(error.__cause__ or error)
+        raise InputError(f"{key} {shown(parser[key])}: cannot be evaluated ({reason}); correct it") from error
+
+
 def _is_command(running: Running) -> bool:
     """Whether someone has typed `monai.bundle run`; code may want the network alone, without any data."""
     return running.by_monai and read_command_line() is not None
@@ -156,10 +189,10 @@ def _is_command(running: Running) -> bool:
 def _values_of_parts(
     config: Mapping[str, Any], parser: ConfigParser, kinds: Kinds, given: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Values on the command line that are no listed option: they have the type of the part's default."""
+    """Values on the command line that are no listed option."""
     values = {}
     for key in (key for key in given if key not in kinds):
-        kind = default_kind(config, key, parser.locator)
+        kind = argument_kind(config, key, parser.locator)
         if kind is not None:
             values[key] = _validate(key, kind, given[key], given)
         elif "#" in key or not _is_plain(config[key]):
@@ -203,17 +236,6 @@ def _check_agreement(values: Mapping[str, Any], given: Mapping[str, Any]) -> Non
     _check_widths(values)
     _check_memory_order(values)
     _check_subfolder(values, given)
-
-
-def _check_overlay_names(given: Mapping[str, Any]) -> None:
-    """A name alone would train something else under this name."""
-    for key in ("method", "preset"):
-        overlay = OVERLAYS / f"{key}s" / f"{given.get(key)}.yaml"
-        if key in given and overlay.is_file():
-            raise InputError(
-                f"--{key} {given[key]}: leave it out and add custom/configs/{key}s/{overlay.name} to --config_file, "
-                "which sets all that belongs to it"
-            )
 
 
 def _check_widths(values: Mapping[str, Any]) -> None:

@@ -174,8 +174,11 @@ def check_keys(config: Mapping[str, Any], options: Collection[str], given: Mappi
     """
     referenced = set(re.findall(r"@([A-Za-z_]\w*)", json.dumps(config, default=str)))
     known = [key for key in config if key in options or key in referenced]
-    for key in config:
-        is_known = key in known or key in PARTS or key.startswith("_") or _can_be_run(config[key], config)
+    left_out = [
+        key for key in given if key not in options and re.split("#|::", key)[0] not in config
+    ]  # for MONAI: None
+    for key in [*config, *left_out]:
+        is_known = key in known or key in PARTS or key.startswith("_") or _can_be_run(config.get(key), config)
         if not is_known or (key in given and key.startswith("_")):
             dashes = "--" if key in given else ""
             raise InputError(f"unknown option {dashes}{shown(key)}{nearest(key, [*known, *options])}")

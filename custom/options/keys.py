@@ -1,6 +1,6 @@
 """Every key of the configurations that a user may set, with its type and range. A key is one line here.
 
-A key with "#" is a value of a named part. Values of parts that are not listed take the type of the part's own default.
+A key with "#" is a value of a named part. Values of parts that are not listed go by `ARGUMENTS`, or are true or false.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from custom.options.kinds import (
     whole,
 )
 
-__all__ = ["COMMANDS", "PARTS", "Kinds"]
+__all__ = ["ARGUMENTS", "COMMANDS", "PARTS", "Kinds"]
 
 Kinds = dict[str, Any]
 """Keys with the kinds of their values, see `custom.options.kinds`."""
@@ -134,6 +134,32 @@ QUICKSTART: Kinds = {
     "phantom#test": MAYBE_IMAGES,
     "phantom#seed": SEED,
 }
+
+ARGUMENTS: Kinds = {  # of any part that has one of this name
+    "prob": SHARE,
+    "brightness": WEIGHT,
+    "contrast": WEIGHT,
+    "saturation": WEIGHT,
+    "hue": number(0, 0.5),
+    "shift": SHARE,
+    "scale": number(0, 1, below=True),
+    "rotate": number(0, 180),
+    "max_k": whole(1, 3),
+    "num_workers": whole(0, 256),
+    "accumulation_steps": whole(1, 10_000),
+    "passes": whole(1, 1000),
+    "noise": WEIGHT,
+    "lr": RATE,
+    "momentum": number(0, 1, below=True),
+    "weight_decay": number(0, 100),
+    "betas": list_of(number(0, 1, below=True), 2, 2),
+    "eps": SHARE,
+    "best": MAYBE_IMAGES,
+    "median": MAYBE_IMAGES,
+    "worst": MAYBE_IMAGES,
+    "title": TEXT,
+}
+"""Arguments of parts that an option may set although no key lists them."""
 
 COMMANDS: dict[str, Kinds] = {
     "train": {

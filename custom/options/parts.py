@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pydoc import locate
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 from monai.bundle import ComponentLocator
 
 from custom.errors import InputError
-from custom.options.kinds import TEXT, YES_OR_NO, list_of, number, whole
+from custom.options.keys import ARGUMENTS
+from custom.options.kinds import YES_OR_NO
 from custom.wording import did_you_mean, shown
 
-__all__ = ["arguments_at", "check_parts", "default_kind", "value_at"]
+__all__ = ["argument_kind", "arguments_at", "check_parts", "check_references", "is_set", "value_at"]
 
-LARGEST = 10**9
+REFERENCE = r"@([A-Za-z_]\w*(?:#\w+)*)(\.[A-Za-z_])?"
+"""How one value refers to another, and to an attribute of it."""
 
 
 def value_at(config: Mapping[str, Any], key: str) -> Any:
@@ -29,6 +32,32 @@ def value_at(config: Mapping[str, Any], key: str) -> Any:
         else:
             return None
     return value
+
+
+def is_set(config: Mapping[str, Any], key: str) -> bool:
+    """Whether there is a value with this key, be it None."""
+    parent, _, name = key.replace("::", "#").rpartition("#")
+    inside = value_at(config, parent) if parent else config
+    if isinstance(inside, list):
+        return name.isdecimal() and int(name) < len(inside)
+    return isinstance(inside, Mapping) and name in inside
+
+
+def check_references(config: Mapping[str, Any]) -> None:
+    """Refuse references such as "@train#dataset" to what is not there, and attributes of what is null.
+
+    Raises:
+        InputError: the message names the value that refers to it.
+    """
+    for key, text in _texts(config):
+        if not text.startswith(("$", "@")) or key.endswith("_target_"):  # the latter is for `check_parts`
+            continue
+        text = text.replace("::", "#")
+        for name, dot in re.findall(REFERENCE, text):
+            if not is_set(config, name):
+                raise InputError(f"{key} {shown(text)}: there is no {name} in the configuration; correct the name")
+            if dot and value_at(config, name) is None:
+                raise InputError(f"{name} is null, but {key} {shown(text)} needs it; leave {name} as it was")
 
 
 def check_parts(config: Mapping[str, Any], locator: ComponentLocator) -> None:
@@ -59,30 +88,23 @@ def arguments_at(config: Mapping[str, Any], key: str, locator: ComponentLocator)
     return _arguments(_class_of(config, key, part, locator)) or {}
 
 
-def default_kind(config: Mapping[str, Any], key: str, locator: ComponentLocator) -> Any:
-    """The kind of a part's value, that of the default of its argument; None if it is no such value or has no default.
+def argument_kind(config: Mapping[str, Any], key: str, locator: ComponentLocator) -> Any:
+    """The kind of a part's value that no key lists: by its name, or true or false; None if it is no such value.
 
     Args:
         config: the configuration.
-        key: such as "train#method#mixing_start".
+        key: such as "augmentation#rotate#prob".
         locator: finds MONAI's classes by their bare names.
     """
     parent, _, name = key.replace("::", "#").rpartition("#")
-    return None if name.startswith("_") else _kind_of(arguments_at(config, parent, locator).get(name))
-
-
-def _kind_of(default: Any) -> Any:
-    if isinstance(default, (list, tuple)) and default:
-        inner = _kind_of(default[0])
-        return None if inner is None else list_of(inner, len(default), len(default))
-    kinds = {bool: YES_OR_NO, int: whole(-LARGEST, LARGEST), float: number(-LARGEST, LARGEST), str: TEXT}
-    return kinds.get(type(default))
+    arguments = arguments_at(config, parent, locator)
+    return YES_OR_NO if isinstance(arguments.get(name), bool) else ARGUMENTS.get(name) if name in arguments else None
 
 
 def _parts(value: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
     """All parts with their keys, outer ones first."""
     if isinstance(value, Mapping):
-        if isinstance(value.get("_target_"), str):
+        if "_target_" in value:
             yield key, value
         pairs: Any = value.items()
     else:
@@ -91,10 +113,21 @@ def _parts(value: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]
         yield from _parts(inner, f"{key}#{name}" if key else str(name))
 
 
+def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """All texts with their keys."""
+    if isinstance(value, str):
+        yield key, value
+    pairs: Any = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for name, inner in pairs:
+        yield from _texts(inner, f"{key}#{name}" if key else str(name))
+
+
 def _class_of(
     config: Mapping[str, Any], key: str, part: Mapping[str, Any], locator: ComponentLocator
 ) -> Callable[..., Any]:
     target = part["_target_"]
+    if not isinstance(target, str):
+        raise InputError(f"{key}#_target_ {shown(target)}: give the name of a class or function")
     if target.startswith("@"):  # another part, with `_mode_: callable`
         target = target.replace("::", "#")
         other = value_at(config, target[1:])

@@ -74,6 +74,8 @@ def spoil(folder, change):
     elif change == "copy":
         shutil.copy(image, folder / "copy.png")
         datalist["test"].append({"image": "copy.png"})
+    elif change == "test without a label":
+        del datalist["test"][0]["label"]
     elif change == "volume":
         datalist["training"].append("scan.nii.gz")
     elif change == "too many classes":
@@ -95,6 +97,7 @@ def spoil(folder, change):
         ("no label", "label"),
         ("two splits", "0000.png"),
         ("copy", "copy.png"),
+        ("test without a label", "without a label: add it"),
         ("volume", "scan.nii.gz"),
         ("too many classes", "num_classes"),
     ],

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from custom.data import load_datalist
+from custom.data import load_datalist, scored_items
 from custom.errors import InputError
 
 
@@ -200,3 +200,17 @@ def test_a_missing_or_empty_folder_is_named(load, tmp_path):
     load.folder.rmdir()
     with pytest.raises(InputError, match="dataset_dir .*data is not a folder"):
         load(listing())
+
+
+def test_images_that_are_scored_have_labels():
+    splits = {"test": [{"image": "1.png", "label": "2.png"}, {"image": "3.png"}]}
+    with pytest.raises(InputError, match=r'3.png is in "test" without a label: add it, or take the image off the list'):
+        scored_items(splits, "test")
+    splits["test"].pop()
+    assert scored_items(splits, "test") == splits["test"]
+
+
+def test_there_must_be_an_image_to_score_unless_a_training_asks():
+    with pytest.raises(InputError, match=r'split test: the datalist lists no image in "test"; add some, or give'):
+        scored_items({"test": []}, "test")
+    assert scored_items({"test": []}, "test", may_be_empty=True) == []

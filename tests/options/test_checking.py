@@ -104,6 +104,9 @@ def test_an_expression_of_a_configuration_is_still_evaluated(command):
         ({"amp": "maybe"}, "amp maybe: give true or false"),
         ({"run_name": "a/b"}, "run_name a/b: give one plain folder name"),
         ({"learning_rate": None}, "learning_rate None: give a number above 0"),
+        ({"optimizer#momentum": None}, "optimizer#momentum None: give a number from 0 and below 1"),
+        ({"seed": "$1 / 0"}, "seed $1 / 0: cannot be evaluated (division by zero); correct it"),
+        ({"seed": "@seed"}, "seed @seed: cannot be evaluated ("),
     ],
 )
 def test_a_wrong_value_in_a_file_is_refused_too(content, message, refusal, tmp_path):
@@ -128,6 +131,13 @@ def test_a_wrong_value_in_a_file_is_refused_too(content, message, refusal, tmp_p
         ("run", "x", OWN_FILE),
         ("optimizer#params", "x", OWN_FILE),
         ("align#evaluator#label_codec", "{'_target_': 'os.system'}", OWN_FILE),
+        ("augmentation#rotate#prob", "1.5", "give a number from 0 to 1"),
+        ("optimizer#lr", "-1", "give a number above 0"),
+        ("train#dataloader#num_workers", "-1", "give a whole number from 0"),
+        ("align#trainer#accumulation_steps", "0", "give a whole number from 1"),
+        ("session#checkpoint_interval", "0", OWN_FILE),
+        ("test#report#num_classes", "0", OWN_FILE),
+        ("resize#size_mode", "all", OWN_FILE),
     ],
 )
 def test_a_part_of_the_workflow_keeps_its_type(option, value, message, refusal):
@@ -197,8 +207,12 @@ def test_a_part_refuses_values_that_it_does_not_take(arguments, overlay, message
             {"train#method#_target_": "custom.methods.NoSuch"},
             "train#method#_target_ custom.methods.NoSuch: there is no",
         ),
+        ({"session": None}, "session is null, but training#1 $@session.run() needs it; leave session as it was"),
         ({"resize#_target_": "NoSuchTransform"}, "resize#_target_ NoSuchTransform: there is no such class"),
         ({"train#trainer#_target_": "@train#methode"}, "train#trainer#_target_ @train#methode: there is no such part"),
+        ({"network_def#_target_": None}, "network_def#_target_ None: give the name of a class or function"),
+        ({"seed": "@sede"}, "seed @sede: there is no sede in the configuration; correct the name"),
+        ({"train#trainer#amp": "$not @load#nope"}, "train#trainer#amp $not @load#nope: there is no load#nope in"),
         (
             {"netwrok_def": {"_target_": "custom.networks.UNet"}},
             "unknown option netwrok_def; did you mean 'network_def'?",
@@ -208,6 +222,42 @@ def test_a_part_refuses_values_that_it_does_not_take(arguments, overlay, message
 def test_a_mistyped_part_in_a_file_is_one_line(content, message, refusal, tmp_path):
     (tmp_path / "own.json").write_text(json.dumps(content))
     assert refusal(overlays=[tmp_path / "own.json"]).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--learning_rat", "None"], "unknown option --learning_rat; did you mean 'learning_rate'?"),
+        (["--trian#foo", "None"], "unknown option --trian#foo; did you mean 'train'?"),
+        (["--+seed", "3"], "unknown option --+seed; did you mean 'seed'?"),
+        (["--train#method#threshold", "None"], "--train#method#threshold: train#method takes no such value"),
+    ],
+)
+def test_what_monai_leaves_out_is_refused_all_the_same(arguments, message, refusal):
+    """MONAI drops an option whose value is None, and merges one that begins with a plus."""
+    assert refusal(*arguments).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["methods/fixmatch", "methods/diffrect"], "fixmatch.yaml and diffrect.yaml are each a method; give one"),
+        (["presets/paper", "presets/release_parity"], "paper.yaml and release_parity.yaml are each a preset; give one"),
+        (
+            ["ablations/no_mixing_loss", "methods/cps"],
+            "no_mixing_loss.yaml is for SemiGDA, not for cps.yaml; leave one",
+        ),
+        (["methods/fixmatch", "methods/fixmatch"], "fixmatch.yaml twice; give it once"),
+        (["methods/cps", "presets/paper"], "if it is of another file, put cps.yaml last in --config_file"),
+    ],
+)
+def test_overlays_that_do_not_go_together_are_refused(names, message, refusal):
+    assert message in refusal(overlays=[OVERLAYS / f"{name}.yaml" for name in names])
+
+
+def test_a_method_after_a_preset_is_taken(command):
+    overlays = [OVERLAYS / "presets" / "paper.yaml", OVERLAYS / "methods" / "cps.yaml"]
+    assert command(overlays=overlays)["preset"] == "paper"
 
 
 @pytest.mark.parametrize(("key", "name"), [("method", "ua_mt"), ("preset", "paper")])

@@ -49,8 +49,12 @@ def test_a_value_is_never_evaluated_away_from_the_code(key, tmp_path):
     assert not (tmp_path / "marker").exists()
 
 
-def test_a_bundle_that_is_not_where_it_should_be_is_one_line(tmp_path):
-    assert "error: no bundle at bundle_root bundles/semigda_busi; give --bundle_root" in refused(run(cwd=tmp_path))
+@pytest.mark.parametrize(
+    ("arguments", "root"), [([], "bundles/semigda_busi"), (["--bundle_root", "3"], "3"), (["--bundle_root"], "True")]
+)
+def test_a_bundle_that_is_not_where_it_should_be_is_one_line(arguments, root, tmp_path):
+    line = refused(run(*arguments, cwd=tmp_path))
+    assert f"error: no bundle at bundle_root {root}; give --bundle_root" in line
 
 
 def test_a_wrong_value_ends_with_one_line_before_a_folder_is_made(tmp_path):
