@@ -38,10 +38,10 @@ class UNetPair(NetworkPair):
     arguments_of = UNet
 
     def __init__(self, num_classes: int = 2, seed: int | None = None, **arguments: Any) -> None:
-        super().__init__(*(UNet(num_classes, seed=each, **arguments) for each in _two_seeds(seed)))
+        super().__init__(*(self.arguments_of(num_classes, seed=each, **arguments) for each in _two_seeds(seed)))
 
 
-class SCDLUNetPair(NetworkPair):
+class SCDLUNetPair(UNetPair):
     """Two `SCDLUNet` of different initial weights: those of `seed` and those of `seed + 1`.
 
     >>> from custom.networks import SCDLUNetPair
@@ -56,9 +56,6 @@ class SCDLUNetPair(NetworkPair):
     """
 
     arguments_of = SCDLUNet
-
-    def __init__(self, num_classes: int = 2, seed: int | None = None, **arguments: Any) -> None:
-        super().__init__(*(SCDLUNet(num_classes, seed=each, **arguments) for each in _two_seeds(seed)))
 
 
 class UNetWithTeacher(MeanTeacher):

@@ -57,9 +57,12 @@ def check(command: str) -> None:
         return
     kinds, parser = COMMANDS[command], running.workflow.parser
     config = parser.get()
-    given = _given(running, kinds)
+    command_line = read_command_line() if running.by_monai else None
+    files = [] if command_line is None else files_of(command_line.options.get("config_file"))
+    given = _given(running, command_line, kinds)
     check_keys(config, kinds, given)
-    _check_parts(config, parser, given, _files(running))
+    check_overlays(files)
+    _check_parts(config, parser, given, files)
     raw = {key: value_at(config, key) for key in kinds if is_set(config, key)}
     raw = {key: value for key, value in raw.items() if not _is_expression(value)}
     values = check_values(command, raw | {key: value for key, value in given.items() if key in kinds}, given)
@@ -73,7 +76,7 @@ def check(command: str) -> None:
     values |= check_values(command, resolved)
     _check_agreement(values, given)
     check_overlay_names(given)
-    if _is_command(running) and _refers_to_options_only(config, "data", kinds, set()):
+    if command_line is not None and _refers_to_options_only(config, "data", kinds, set()):  # code may want no data
         parser.get_parsed_content("data")  # reports dataset_dir, datalist and labelled before a folder is made
 
 
@@ -130,9 +133,8 @@ def _differs(new: Any, old: Any) -> bool:
     return type(new) is not type(old) or new != old
 
 
-def _given(running: Running, kinds: Kinds) -> dict[str, Any]:
+def _given(running: Running, command: CommandLine | None, kinds: Kinds) -> dict[str, Any]:
     """What comes from outside of the configuration files, by key: texts as typed, or values that code gave."""
-    command = read_command_line() if running.by_monai else None
     if command is None:
         given = {key: value for key, value in running.overrides.items() if key in kinds}
         for key, value in given.items():
@@ -147,13 +149,6 @@ def _given(running: Running, kinds: Kinds) -> dict[str, Any]:
             raise InputError(f"--{shown(key)} is no option: {OWN_FILE}")
     check_ids(command, running.workflow.parser.get())
     return {key.replace("::", "#"): value for key, value in command.options.items() if key not in OWN_OPTIONS}
-
-
-def _files(running: Running) -> list[Path]:
-    command = read_command_line() if running.by_monai else None
-    files = [] if command is None else files_of(command.options.get("config_file"))
-    check_overlays(files)
-    return files
 
 
 def _check_parts(
@@ -179,11 +174,6 @@ def _resolve(parser: ConfigParser, key: str) -> Any:
             raise
         reason = short_reason(error.__cause__ or error)
         raise InputError(f"{key} {shown(parser[key])}: cannot be evaluated ({reason}); correct it") from error
-
-
-def _is_command(running: Running) -> bool:
-    """Whether someone has typed `monai.bundle run`; code may want the network alone, without any data."""
-    return running.by_monai and read_command_line() is not None
 
 
 def _values_of_parts(
