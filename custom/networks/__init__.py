@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "build": ["SCDLUNetPair", "UNetPair", "UNetWithPyramid", "UNetWithRectifier", "UNetWithTeacher"],
         "diffrect": ["DiffRectNetworks", "LabelRectifier"],
         "encoders": ["build_encoder"],
+        "lite_encoder": ["EfficientNetLiteEncoder"],
         "latent_mapper": ["LatentMapper"],
         "model_file": ["load_model", "load_trained_weights", "model_details", "save_model"],
         "pyramid_unet": ["PyramidUNet"],

@@ -110,7 +110,7 @@ class UNetWithRectifier(DiffRectNetworks):
         in_channels: channels of the images.
         widths: channels of each resolution of both, the finest first.
         dropout: dropout probability of each resolution of the encoders of both.
-        encoder: of the U-Net that segments, see `UNet`.
+        encoder, encoder_weights, decoder_widths: of the U-Net that segments, see `UNet`.
         seed: seed of the U-Net's initial weights, from which those of the rectifier follow; None draws them from the
             random numbers as they are.
         arguments: further arguments of `LabelRectifier`.
@@ -125,10 +125,13 @@ class UNetWithRectifier(DiffRectNetworks):
         widths: Sequence[int] = WIDTHS,
         dropout: Sequence[float] = DROPOUT,
         encoder: str = "none",
+        encoder_weights: str | None = None,
+        decoder_widths: Sequence[int] | None = None,
         seed: int | None = None,
         **arguments: Any,
     ) -> None:
-        segmenter = UNet(num_classes, in_channels, widths, dropout, encoder=encoder, seed=seed)
+        own = {"encoder": encoder, "encoder_weights": encoder_weights, "decoder_widths": decoder_widths, "seed": seed}
+        segmenter = UNet(num_classes, in_channels, widths, dropout, **own)
         super().__init__(segmenter, LabelRectifier(num_classes, in_channels, widths, dropout, **arguments))
 
 

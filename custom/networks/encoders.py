@@ -1,20 +1,23 @@
 """Encoders of the U-Net family, by name: what turns images into features of several resolutions.
 
-A new encoder is a module with `widths`, the channels of its features, the finest resolution first, and a `forward` from
-images [B, C, H, W] to these features. It gets a line in `ENCODERS`, and everything else follows from its widths.
+An encoder is a module with `widths`, the channels of its features, the finest resolution first, and a `forward` from
+images [B, C, H, W] to these features. A new one is registered with MONAI and gets a place in `ENCODERS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+import torch
+from monai.networks.nets import FLEXUNET_BACKBONE
 from torch import Tensor, nn
 
-from custom.errors import InputError
+from custom.errors import InputError, short_reason
 from custom.networks.blocks import ConvolutionBlock
+from custom.networks.lite_encoder import LITE_NAMES
 from custom.wording import did_you_mean
 
-__all__ = ["DROPOUT", "ENCODERS", "WIDTHS", "UNetEncoder", "build_encoder"]
+__all__ = ["DROPOUT", "ENCODERS", "WIDTHS", "RegisteredEncoder", "UNetEncoder", "build_encoder"]
 
 WIDTHS = (16, 32, 64, 128, 256)
 DROPOUT = (0.05, 0.1, 0.2, 0.3, 0.5)
@@ -65,29 +68,95 @@ class UNetEncoder(nn.Module):
         return features
 
 
-ENCODERS: dict[str, Callable[..., nn.Module]] = {"none": UNetEncoder}
-"""Encoders by name. "none" is the U-Net's own, from random weights."""
+class RegisteredEncoder(nn.Module):
+    """An encoder of MONAI's registry, or of timm, with the normalisation that its ImageNet weights want.
+
+    Args:
+        name: a name of the registry, or "timm:" and a name that timm knows.
+        in_channels: channels of the images.
+
+    Attributes:
+        widths: channels of the features, the finest first.
+
+    Raises:
+        InputError: timm is not installed or does not know the name.
+    """
+
+    def __init__(self, name: str, in_channels: int) -> None:
+        super().__init__()
+        mean, deviation = IMAGENET
+        if name.startswith("timm:"):
+            self.features = _timm_encoder(name.removeprefix("timm:"), in_channels)
+            self.widths = tuple(self.features.feature_info.channels())
+            settings = self.features.default_cfg if hasattr(self.features, "default_cfg") else {}
+            mean, deviation = settings.get("mean", mean), settings.get("std", deviation)
+        else:
+            entry = FLEXUNET_BACKBONE.register_dict[name]
+            own = {"spatial_dims": 2, "in_channels": in_channels, "pretrained": False}
+            self.features = entry["type"](**entry["parameter"] | own)
+            self.widths = tuple(entry["feature_channel"])
+            if name in LITE_NAMES:
+                mean, deviation = LITE
+            if hasattr(self.features, "set_swish"):
+                self.features.set_swish(memory_efficient=False)  # the other one cannot be exported
+        repeat = (1, in_channels, 1, 1)
+        for buffer, values in (("mean", mean), ("deviation", deviation)):
+            values = torch.tensor(values if in_channels == 3 else [sum(values) / 3] * in_channels).reshape(repeat)
+            self.register_buffer(buffer, values, persistent=False)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Images in [0, 1], [B, C, H, W] -> features of each resolution, the finest first."""
+        return list(self.features((images - self.mean) / self.deviation))
+
+
+def _timm_encoder(name: str, in_channels: int) -> nn.Module:
+    try:
+        import timm  # noqa: PLC0415 - optional: it needs torchvision
+    except Exception as error:  # whatever a broken installation raises
+        reason = short_reason(error, 200)
+        raise InputError(f"encoder 'timm:{name}' needs timm, which cannot be imported ({reason}): install it") from error
+    try:
+        return timm.create_model(name, pretrained=False, features_only=True, in_chans=in_channels)
+    except Exception as error:
+        reason = short_reason(error, 200)
+        raise InputError(f"encoder 'timm:{name}': timm builds no encoder of that name ({reason})") from error
+
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+LITE = ((127 / 255,) * 3, (128 / 255,) * 3)
+
+ENCODERS = (
+    "none",
+    *LITE_NAMES,
+    *(f"efficientnet-b{scale}" for scale in range(8)),
+    "resnet18",
+    "resnet34",
+    "resnet50",
+)
+"""Encoders by name, beside those of timm. "none" is the U-Net's own."""
 
 
 def build_encoder(
     name: str, in_channels: int, widths: Sequence[int] = WIDTHS, dropout: Sequence[float] = DROPOUT
 ) -> nn.Module:
-    """The encoder of that name.
+    """The encoder of that name, with random weights.
 
     >>> from custom.networks import build_encoder
     >>> build_encoder("none", in_channels=3).widths
     (16, 32, 64, 128, 256)
 
     Args:
-        name: a key of `ENCODERS`.
+        name: one of `ENCODERS`, or "timm:" and a name that timm knows.
         in_channels: channels of the images.
-        widths: channels of each resolution, the finest first.
-        dropout: dropout probability of each resolution.
+        widths: channels of each resolution, the finest first; of "none" alone.
+        dropout: dropout probability of each resolution; of "none" alone.
 
     Raises:
         InputError: no encoder has that name.
     """
-    if str(name) not in ENCODERS:
-        hint = did_you_mean(str(name), ENCODERS)
-        raise InputError(f"encoder {str(name)[:80]!r}: choose {' or '.join(map(repr, ENCODERS))}{hint}")
-    return ENCODERS[name](in_channels, widths, dropout)
+    name = str(name)
+    if name == "none":
+        return UNetEncoder(in_channels, widths, dropout)
+    if name in ENCODERS or name.startswith("timm:"):
+        return RegisteredEncoder(name, in_channels)
+    raise InputError(f"encoder {name[:80]!r}: choose {', '.join(ENCODERS)} or timm:NAME{did_you_mean(name, ENCODERS)}")

@@ -37,7 +37,7 @@ class PyramidUNet(TrainingNetworks):
 
     def __init__(self, unet: UNet) -> None:
         super().__init__(unet)
-        widths = unet.encoder.widths
+        widths = unet.decoder_widths
         if len(widths) < 5:
             raise InputError(f"widths {list(widths)}: PyramidUNet needs a U-Net of at least five resolutions")
         self.further_heads = nn.ModuleList(nn.Conv2d(width, unet.num_classes, 3, padding=1) for width in widths[1:4])
@@ -49,7 +49,7 @@ class PyramidUNet(TrainingNetworks):
         """
         unet = self.deployed
         finest, *coarser = reversed(unet.decoders[0](unet.encoder(images)))
-        logits = [unet.heads[0](finest)]
+        logits = [unet.scores(0, finest, images.shape[-2:])]
         for disturb, features, head in zip(
             (scale_randomly, drop_attended_pixels, dropout2d), coarser[:3], self.further_heads, strict=True
         ):

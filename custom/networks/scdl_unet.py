@@ -67,8 +67,7 @@ class SCDLUNet(UNet):
         temperature: see `ClassDistributions`.
         samples: see `ClassDistributions`.
         token_samples: see `ClassDistributions`.
-        encoder: see `UNet`.
-        seed: see `UNet`.
+        encoder, encoder_weights, decoder_widths, seed: see `UNet`.
 
     Attributes:
         distributions: the `ClassDistributions`.
@@ -89,9 +88,13 @@ class SCDLUNet(UNet):
         samples: int = 50,
         token_samples: int = 2,
         encoder: str = "none",
+        encoder_weights: str | None = None,
+        decoder_widths: Sequence[int] | None = None,
         seed: int | None = None,
     ) -> None:
-        super().__init__(num_classes, in_channels, widths, dropout, upsampling, encoder, seed)
+        super().__init__(
+            num_classes, in_channels, widths, dropout, upsampling, encoder, encoder_weights, decoder_widths, seed
+        )
         settings = {
             "embedding_channels": embedding_channels,
             "temperature": temperature,
@@ -99,7 +102,7 @@ class SCDLUNet(UNet):
             "token_samples": token_samples,
         }
         self.distributions = ClassDistributions(self.encoder.widths[-1], num_classes, **settings)
-        stage_channels = list(reversed(self.encoder.widths[1:]))
+        stage_channels = list(reversed(self.decoder_widths[1:]))
         self.injections = nn.ModuleList(PriorInjection(3 * embedding_channels, stage_channels) for _ in upsampling)
         self.architecture |= {"network": "SCDLUNet", **settings}
 
@@ -127,5 +130,6 @@ class SCDLUNet(UNet):
         logits = []
         for index in range(decoders):
             added = self.injections[index](outputs.priors, sizes)
-            logits.append(self.heads[index](self.decoders[index](features, added=added)[-1]))
+            decoded = self.decoders[index](features, added=added)[-1]
+            logits.append(self.scores(index, decoded, images.shape[-2:]))
         return logits, outputs

@@ -11,9 +11,12 @@ from torch.nn.functional import interpolate
 
 from custom.errors import InputError
 from custom.networks.blocks import ConvolutionBlock, start_from_seed
+from custom.networks.encoder_weights import load_encoder_weights
 from custom.networks.encoders import DROPOUT, WIDTHS, build_encoder
 
 __all__ = ["UNet", "UNetDecoder", "soft_labels"]
+
+DECODER_WIDTHS = (24, 48, 96, 192)
 
 
 def soft_labels(logits: Tensor) -> Tensor:
@@ -30,13 +33,15 @@ def soft_labels(logits: Tensor) -> Tensor:
 class UpStage(nn.Module):
     """Twice the resolution: up-sampling, the skip beside it, a convolution block."""
 
-    def __init__(self, in_channels: int, out_channels: int, upsampling: str, time_channels: int | None) -> None:
+    def __init__(
+        self, in_channels: int, skip_channels: int, out_channels: int, upsampling: str, time_channels: int | None
+    ) -> None:
         super().__init__()
         if upsampling == "bilinear":
             self.up: nn.Module = nn.Conv2d(in_channels, out_channels, 1)
         else:
             self.up = nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
-        self.block = ConvolutionBlock(2 * out_channels, out_channels, 0.0, time_channels)
+        self.block = ConvolutionBlock(out_channels + skip_channels, out_channels, 0.0, time_channels)
 
     def forward(self, x: Tensor, skip: Tensor, time: Tensor | None) -> Tensor:
         # To the skip's size rather than by 2: the same for even sizes, and odd ones (224 / 32 = 7) work as well.
@@ -48,25 +53,31 @@ class UNetDecoder(nn.Module):
     """The way up, from the coarsest features to the finest.
 
     Args:
-        widths: channels of each resolution, the finest first.
+        widths: channels of each resolution, the finest first; the last ones are those of the coarsest features.
         upsampling: "bilinear" (1x1 convolution, then bilinear with aligned corners) or "transposed" (transposed 2x2
             convolution of stride 2).
         time_channels: see `ConvolutionBlock`.
+        skip_widths: channels of the encoder's features but the coarsest, the finest first; None for those of `widths`.
     """
 
     def __init__(
-        self, widths: Sequence[int] = WIDTHS, upsampling: str = "bilinear", time_channels: int | None = None
+        self,
+        widths: Sequence[int] = WIDTHS,
+        upsampling: str = "bilinear",
+        time_channels: int | None = None,
+        skip_widths: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if upsampling not in ("bilinear", "transposed"):
             raise InputError(f"upsampling {upsampling!r}: choose 'bilinear' or 'transposed'")
-        pairs = [(widths[level + 1], widths[level]) for level in reversed(range(len(widths) - 1))]
-        self.stages = nn.ModuleList(UpStage(*pair, upsampling, time_channels) for pair in pairs)
+        skip_widths = widths[:-1] if skip_widths is None else skip_widths
+        sizes = [(widths[level + 1], skip_widths[level], widths[level]) for level in reversed(range(len(widths) - 1))]
+        self.stages = nn.ModuleList(UpStage(*size, upsampling, time_channels) for size in sizes)
 
     def forward(
         self, features: Sequence[Tensor], time: Tensor | None = None, added: Sequence[Tensor] | None = None
     ) -> list[Tensor]:
-        """Features of the encoder -> output of every stage, the coarsest first; the last has the input's resolution.
+        """Features of the encoder -> output of every stage, the coarsest first; the last as fine as the finest.
 
         Args:
             features: what `UNetEncoder` gives.
@@ -99,10 +110,15 @@ class UNet(nn.Module):
         widths: channels of each resolution, the finest first.
         dropout: dropout probability of each resolution of the encoder; the decoder has none.
         upsampling: one entry for each decoder, see `UNetDecoder`. The first decoder predicts; others only train.
-        encoder: name of the encoder, see `build_encoder`.
+        encoder: name of the encoder, see `build_encoder`. `widths` and `dropout` are those of "none" alone. The finest
+            features of the others have 1/2 or 1/4 of the resolution, and so have the logits, which are interpolated.
+        encoder_weights: see `load_encoder_weights`; they replace what the seed drew.
+        decoder_widths: channels of the decoder's outputs, the finest first; None for as many as the encoder's for
+            "none", and (24, 48, 96, 192) for the others.
         seed: seed of the initial weights; None draws them from the random numbers as they are.
 
     Attributes:
+        decoder_widths: as given, with the channels of the encoder's coarsest features behind.
         branches: names of the predictions, for evaluation.
         hard_labels: whether `forward` gives whole class numbers only, which must not be interpolated.
         architecture: all arguments but the seed, from which `from_architecture` builds the network again.
@@ -119,6 +135,8 @@ class UNet(nn.Module):
         dropout: Sequence[float] = DROPOUT,
         upsampling: Sequence[str] = ("bilinear",),
         encoder: str = "none",
+        encoder_weights: str | None = None,
+        decoder_widths: Sequence[int] | None = None,
         seed: int | None = None,
     ) -> None:
         super().__init__()
@@ -126,8 +144,17 @@ class UNet(nn.Module):
         self.num_classes = num_classes
         self.hard_labels = num_classes > 2
         self.encoder = build_encoder(encoder, in_channels, widths, dropout)
-        self.decoders = nn.ModuleList(UNetDecoder(self.encoder.widths, kind) for kind in upsampling)
-        self.heads = nn.ModuleList(nn.Conv2d(self.encoder.widths[0], num_classes, 3, padding=1) for _ in upsampling)
+        *skip_widths, coarsest = self.encoder.widths
+        if decoder_widths is None:
+            decoder_widths = skip_widths if encoder == "none" else DECODER_WIDTHS[-len(skip_widths) :]
+        if len(decoder_widths) != len(skip_widths):
+            raise InputError(f"decoder_widths {list(decoder_widths)}: encoder {encoder!r} needs {len(skip_widths)}")
+        self.decoder_widths = (*decoder_widths, coarsest)
+        self.decoders = nn.ModuleList(
+            UNetDecoder(self.decoder_widths, kind, skip_widths=skip_widths) for kind in upsampling
+        )
+        self.heads = nn.ModuleList(nn.Conv2d(decoder_widths[0], num_classes, 3, padding=1) for _ in upsampling)
+        load_encoder_weights(self.encoder, encoder, encoder_weights)
         self.architecture = {
             "network": "UNet",
             "num_classes": num_classes,
@@ -136,6 +163,7 @@ class UNet(nn.Module):
             "dropout": list(dropout),
             "upsampling": list(upsampling),
             "encoder": encoder,
+            "decoder_widths": list(decoder_widths),
         }
 
     @classmethod
@@ -156,11 +184,20 @@ class UNet(nn.Module):
     def all_logits(self, images: Tensor) -> list[Tensor]:
         """Images in [0, 1], [B, C, H, W] -> logits [B, K, H, W] of every decoder."""
         features = self.encoder(images)
-        return [head(decoder(features)[-1]) for decoder, head in zip(self.decoders, self.heads, strict=True)]
+        return [
+            self.scores(index, decoder(features)[-1], images.shape[-2:]) for index, decoder in enumerate(self.decoders)
+        ]
 
     def logits(self, images: Tensor) -> Tensor:
         """Images in [0, 1], [B, C, H, W] -> logits [B, K, H, W] of the first decoder."""
-        return self.heads[0](self.decoders[0](self.encoder(images))[-1])
+        return self.scores(0, self.decoders[0](self.encoder(images))[-1], images.shape[-2:])
+
+    def scores(self, decoder: int, output: Tensor, size: Sequence[int]) -> Tensor:
+        """The last output of a decoder, by its index -> logits [B, K, H, W] of that size."""
+        logits = self.heads[decoder](output)
+        if logits.shape[-2:] == tuple(size):
+            return logits
+        return interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images in [0, 1], [B, C, H, W] -> soft ordinal labels [B, 1, H, W] in [0, K - 1], see `soft_labels`."""
