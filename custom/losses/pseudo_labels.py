@@ -9,7 +9,7 @@ from torch import Tensor
 
 from custom.labels.codec import LabelCodec
 
-__all__ = ["PseudoLabels"]
+__all__ = ["PseudoLabels", "largest_components"]
 
 
 class PseudoLabels:
@@ -34,7 +34,7 @@ class PseudoLabels:
     def __init__(self, num_classes: int = 2, temperature: float = 0.1, largest_component: bool = True) -> None:
         self.codec = LabelCodec(num_classes)
         self.threshold = 0.5**temperature
-        self.keep_largest = _largest_components if largest_component else None
+        self.keep_largest = largest_components if largest_component else None
 
     @torch.no_grad()
     def __call__(self, soft_labels: Tensor) -> Tensor:
@@ -43,13 +43,21 @@ class PseudoLabels:
         confidence, index = memberships.max(dim=1, keepdim=True)
         labels = torch.where(confidence >= self.threshold, index + 1, 0)
         if self.keep_largest is not None:
-            kept = np.stack([self.keep_largest(label) for label in labels[:, 0].cpu().numpy()])
-            labels = torch.from_numpy(kept)[:, None]
+            labels = self.keep_largest(labels)
         return labels.to(soft_labels)
 
 
-def _largest_components(labels: np.ndarray) -> np.ndarray:
-    """Class indices [H, W] with the largest component of every class; MONAI's transform keeps the last one on a tie."""
+def largest_components(labels: Tensor) -> Tensor:
+    """Class indices [B, 1, H, W] with nothing but the largest 8-connected component of every class in each image.
+
+    The first one found on a tie, where MONAI's transform keeps the last one; the rest becomes background. The result
+    has the type and the device of `labels` and no gradient. The components are found on the CPU.
+    """
+    kept = np.stack([_largest_in_image(label) for label in labels[:, 0].detach().cpu().numpy()])
+    return torch.from_numpy(kept)[:, None].to(labels)
+
+
+def _largest_in_image(labels: np.ndarray) -> np.ndarray:
     kept = np.zeros_like(labels)
     for index in np.unique(labels[labels > 0]):
         components = measure.label(labels == index, connectivity=2)

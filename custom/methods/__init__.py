@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "autoencoder": ["AutoencoderEvaluator", "AutoencoderTrainer"],
+        "bcp": ["BidirectionalCopyPaste"],
         "cps": ["CrossPseudoSupervision"],
         "diffrect": ["DiffRect"],
         "fixmatch": ["FixMatch"],
@@ -24,6 +25,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "supervised": ["Supervised"],
         "trainer": ["MethodTrainer"],
         "ua_mt": ["UncertaintyAwareMeanTeacher"],
+        "unimatch_v2": ["UniMatchV2"],
         "urpc": ["UncertaintyRectifiedPyramidConsistency"],
         "weight_average": ["WeightAverage"],
     },

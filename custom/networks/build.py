@@ -68,13 +68,14 @@ class UNetWithTeacher(MeanTeacher):
     Args:
         num_classes: K, with the background.
         decay: see `MeanTeacher`.
+        warm_up: see `MeanTeacher`.
         arguments: further arguments of `UNet`, such as `seed`.
     """
 
     arguments_of = UNet
 
-    def __init__(self, num_classes: int = 2, decay: float = 0.99, **arguments: Any) -> None:
-        super().__init__(UNet(num_classes, **arguments), decay)
+    def __init__(self, num_classes: int = 2, decay: float = 0.99, warm_up: bool = True, **arguments: Any) -> None:
+        super().__init__(UNet(num_classes, **arguments), decay, warm_up)
 
 
 class UNetWithPyramid(PyramidUNet):

@@ -59,7 +59,8 @@ class MeanTeacher(TrainingNetworks):
 
     After step t (from 0) the teacher's parameters become a * teacher + (1 - a) * student with
     a = min(1 - 1 / (t + 1), decay), as in SSL4MIS. Running statistics of batch normalisation are those of the student:
-    SSL4MIS' teacher stays in training mode and never uses them.
+    SSL4MIS' teacher stays in training mode and never uses them. Without the warm-up a is `decay` from the start, and
+    the first update makes the teacher a copy of the student, however long it has been trained before.
 
     >>> from custom.networks import MeanTeacher, UNet
     >>> networks = MeanTeacher(UNet(num_classes=3, seed=0))
@@ -70,16 +71,18 @@ class MeanTeacher(TrainingNetworks):
     Args:
         student: the network that is trained and predicts.
         decay: the largest a.
+        warm_up: whether a rises to `decay`.
     """
 
-    def __init__(self, student: nn.Module, decay: float = 0.99) -> None:
+    def __init__(self, student: nn.Module, decay: float = 0.99, warm_up: bool = True) -> None:
         super().__init__(student)
         self.decay = decay
+        self.warm_up = warm_up
         self.average = AveragedModel(student, avg_fn=self._average)
         self.average.requires_grad_(False)
 
     def _average(self, teacher: Tensor, student: Tensor, updates: Tensor) -> Tensor:
-        decay = min(1 - 1 / (int(updates) + 1), self.decay)
+        decay = min(1 - 1 / (int(updates) + 1), self.decay) if self.warm_up else self.decay
         return decay * teacher + (1 - decay) * student
 
     @property
@@ -91,6 +94,11 @@ class MeanTeacher(TrainingNetworks):
     def teacher(self) -> nn.Module:
         """The moving average; its parameters get no gradient."""
         return self.average.module
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether the teacher has been updated at least once."""
+        return bool(self.average.n_averaged > 0)
 
     @torch.no_grad()
     def update_teacher(self) -> None:

@@ -192,6 +192,16 @@ class UNet(nn.Module):
         """Images in [0, 1], [B, C, H, W] -> logits [B, K, H, W] of the first decoder."""
         return self.scores(0, self.decoders[0](self.encoder(images))[-1], images.shape[-2:])
 
+    def logits_with_factors(self, images: Tensor, factors: Sequence[Tensor]) -> Tensor:
+        """Logits [B, K, H, W] of the first decoder, which gets the encoder's features multiplied, channel by channel.
+
+        Args:
+            images: in [0, 1], [B, C, H, W].
+            factors: one for each level of the encoder, [B, `encoder.widths[level]`, 1, 1], the finest first.
+        """
+        features = [level * factor for level, factor in zip(self.encoder(images), factors, strict=True)]
+        return self.scores(0, self.decoders[0](features)[-1], images.shape[-2:])
+
     def scores(self, decoder: int, output: Tensor, size: Sequence[int]) -> Tensor:
         """The last output of a decoder, by its index -> logits [B, K, H, W] of that size."""
         logits = self.heads[decoder](output)

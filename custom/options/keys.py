@@ -95,6 +95,7 @@ NETWORKS: Kinds = {
     "network_def#temperature": TEMPERATURE,
     "network_def#samples": whole(1, 100_000),
     "network_def#decay": number(0, 1),
+    "network_def#warm_up": YES_OR_NO,
 }
 METHODS: Kinds = {  # of custom/methods
     "align#validation#interval": INTERVAL,
@@ -107,7 +108,7 @@ METHODS: Kinds = {  # of custom/methods
     "train#trainer#consistency_weight#ramp": RAMP,
     "train#trainer#one_connected_component": YES_OR_NO,
     "train#method#supervised_weight": WEIGHT,
-    "train#method#pseudo": choice("hard", "soft", "off", "masked", "ssl4mis"),
+    "train#method#pseudo": choice("hard", "soft", "off", "masked", "ssl4mis", "dice"),
     "train#method#pseudo_temperature": TEMPERATURE,
     "train#method#mixing_start": SHARE,
     "train#method#mixing_share": SHARE,
@@ -126,6 +127,9 @@ METHODS: Kinds = {  # of custom/methods
     "train#method#anchor_weight": WEIGHT,
     "train#method#proxy_to_embedding_form": choice("class", "token"),
     "train#method#scdl_start": SHARE,
+    "train#method#pretrain_share": SHARE,
+    "train#method#mixing": YES_OR_NO,
+    "train#method#cutmix_probability": SHARE,
 }
 QUICKSTART: Kinds = {
     "phantom#modality": choice("ultrasound", "colonoscopy", "dermoscopy", "histology"),

@@ -36,7 +36,7 @@ def make_unet(num_classes: int = 2, seed: int = 0, dropout: bool = True, **argum
 def make_batch(
     labelled: int = 2, unlabelled: int = 2, num_classes: int = 2, size: int = 16, strong: bool = False, seed: int = 1
 ) -> dict[str, dict[str, Tensor]]:
-    """A batch as `PairedLoader` makes it, of random numbers; `strong` adds "strong_image", random too."""
+    """A batch as `PairedLoader` makes it, of random numbers; `strong` adds two strong views, random too."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.rand(labelled + unlabelled, 3, size, size, generator=generator)
     labels = torch.randint(num_classes, (labelled, 1, size, size), generator=generator).float()
@@ -50,9 +50,10 @@ def _batch(images: Tensor, labels: Tensor, strong_images: Tensor | None) -> dict
     if len(images) > labelled:
         batch["unlabelled"] = {"image": images[labelled:]}
     if strong_images is not None:
-        batch["labelled"]["strong_image"] = strong_images[:labelled]
-        if "unlabelled" in batch:
-            batch["unlabelled"]["strong_image"] = strong_images[labelled:]
+        for key, views in (("strong_image", strong_images), ("strong_image_2", strong_images**1.5)):  # and a darker one
+            batch["labelled"][key] = views[:labelled]
+            if "unlabelled" in batch:
+                batch["unlabelled"][key] = views[labelled:]
     return batch
 
 

@@ -16,6 +16,7 @@ from torch.optim import SGD
 from custom.handlers import StageCheckpoint
 from custom.labels import IGNORED_LABEL
 from custom.methods import (
+    BidirectionalCopyPaste,
     CrossPseudoSupervision,
     CrossPseudoSupervisionWithSCDL,
     DiffRect,
@@ -29,6 +30,7 @@ from custom.methods import (
     SupervisedWithSCDL,
     UncertaintyAwareMeanTeacher,
     UncertaintyRectifiedPyramidConsistency,
+    UniMatchV2,
 )
 from custom.methods.trainer import MethodTrainer, dice_and_cross_entropy
 from custom.networks import (
@@ -96,6 +98,8 @@ METHODS = {
     "ICT": of(InterpolationConsistency, UNetWithTeacher, SMALL),
     "FixMatch": of(FixMatch, UNet, SMALL, threshold=0.6),
     "FixMatch of SSL4MIS": of(FixMatch, UNet, SMALL, pseudo="ssl4mis"),
+    "UniMatch V2": of(UniMatchV2, UNetWithTeacher, SMALL, threshold=0.6),
+    "BCP": of(BidirectionalCopyPaste, UNetWithTeacher, SMALL | {"warm_up": False}, pretrain_share=0.5),
     "CPS": of(CrossPseudoSupervision, UNetPair, SMALL),
     "MC-Net": of(MutualConsistency, UNet, SMALL | TWO_DECODERS),
     "URPC": of(UncertaintyRectifiedPyramidConsistency, UNetWithPyramid, SMALL),

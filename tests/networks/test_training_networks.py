@@ -48,6 +48,14 @@ def make_networks(request):
     return request.param
 
 
+def test_without_warm_up_the_first_update_copies_and_the_decay_is_constant():
+    # 3; then 0.9 * 3 + 0.1 * 13 = 4; then 0.9 * 4 + 0.1 * 24 = 6. With warm-up the second would be (3 + 13) / 2.
+    teacher = MeanTeacher(Number(1), decay=0.9, warm_up=False)
+    assert not teacher.has_moved
+    assert follow(teacher, [3, 13, 24]) == pytest.approx([3, 4, 6])
+    assert teacher.has_moved
+
+
 # What predicts
 
 
