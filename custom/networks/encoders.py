@@ -114,7 +114,9 @@ def _timm_encoder(name: str, in_channels: int) -> nn.Module:
         import timm  # noqa: PLC0415 - optional: it needs torchvision
     except Exception as error:  # whatever a broken installation raises
         reason = short_reason(error, 200)
-        raise InputError(f"encoder 'timm:{name}' needs timm, which cannot be imported ({reason}): install it") from error
+        raise InputError(
+            f"encoder 'timm:{name}' needs timm, which cannot be imported ({reason}): install it"
+        ) from error
     try:
         return timm.create_model(name, pretrained=False, features_only=True, in_chans=in_channels)
     except Exception as error:

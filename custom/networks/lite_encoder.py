@@ -47,9 +47,7 @@ class EfficientNetLiteEncoder(EfficientNet, BaseEncoder):
         ValueError: an argument that is not offered, as MONAI's encoders raise it.
     """
 
-    def __init__(
-        self, model_name: str, pretrained: bool = False, spatial_dims: int = 2, in_channels: int = 3
-    ) -> None:
+    def __init__(self, model_name: str, pretrained: bool = False, spatial_dims: int = 2, in_channels: int = 3) -> None:
         if model_name not in LITE_NAMES or pretrained or spatial_dims != 2:
             raise ValueError(f"EfficientNetLiteEncoder is for {', '.join(LITE_NAMES)}, in 2-D, with weights of its own")
         scale = LITE_NAMES.index(model_name)

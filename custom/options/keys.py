@@ -86,6 +86,7 @@ NETWORKS: Kinds = {
     "network_def#latent_noise": choice("unscaled", "scaled", "off"),
     "network_def#label_divisor": choice("K-1", "K"),
     "network_def#label_range": choice("signed", "unsigned"),
+    "network_def#first_stage_scale": number(0, 1, above=True),
     "network_def#condition_in_down_path": YES_OR_NO,
     "network_def#diffusion_steps": whole(1, 1000),
     "network_def#sampling_steps": whole(1, 1000),
