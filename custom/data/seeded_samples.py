@@ -54,8 +54,7 @@ def _seed_transforms(dataset: Dataset, seed: int) -> None:
     if isinstance(dataset, Randomizable):
         set_rnd(dataset, seed)
         return
-    parts = [part for name, part in getattr(dataset, "__dict__", {}).items() if name != "data"]  # long, nothing random
-    set_rnd(parts, seed)
+    set_rnd([getattr(dataset, "transform", None)], seed)  # not its data, or a cache of them: long, and nothing random
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import ignite.distributed as idist
 import torch
+from ignite.engine import Events
 from monai.engines import Evaluator
 from torch import nn
 
@@ -211,6 +212,9 @@ class TrainingRun:
         attach_progress(stage.trainer, name, evaluator=stage.evaluator)
         tracking.attach(stage.trainer)
         if stage.evaluator is not None:
+            if (average := stage.trainer.average) is not None:
+                stage.evaluator.add_event_handler(Events.STARTED, average.exchange)
+                stage.evaluator.add_event_handler(Events.COMPLETED, average.exchange)
             tracking.attach_evaluator(stage.evaluator, stage.trainer)
             if stage.panels is not None:
                 stage.panels.attach(stage.evaluator, stage.trainer)

@@ -135,11 +135,12 @@ class StageCheckpoint:
         on_first_process(self._write)
 
     def _write(self) -> None:
-        network, epoch = self._finite_weights(), self.trainer.state.epoch
+        network, epoch = self._finite_weights(), self.trainer.state.epoch  # the tensors themselves, no copies
         best = (-1.0, -1) if self.evaluator is None else self._best()
         if self.evaluator is None or best[1] == epoch or (self.finished and best[1] == -1):
             architecture = getattr(self.trainer.network, "architecture", {})
-            save_atomically({"model": network, "architecture": architecture}, self.best_path)
+            with self.trainer.predicting_weights():
+                save_atomically({"model": network, "architecture": architecture}, self.best_path)
         if epoch % self.interval == 0 or self.finished:
             content = {
                 "network": network,

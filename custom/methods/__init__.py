@@ -25,5 +25,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "trainer": ["MethodTrainer"],
         "ua_mt": ["UncertaintyAwareMeanTeacher"],
         "urpc": ["UncertaintyRectifiedPyramidConsistency"],
+        "weight_average": ["WeightAverage"],
     },
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from custom.errors import InputError
 from custom.handlers import GradientAveraging
 from custom.losses import ConsistencyWeight, DecidedDiceCELoss
+from custom.methods.weight_average import WeightAverage
 
 __all__ = ["Batch", "MethodTrainer", "dice_and_cross_entropy"]
 
@@ -114,6 +115,8 @@ class MethodTrainer(SupervisedTrainer):
             methods that clean their pseudo-labels.
         amp: bfloat16 autocast; losses stay in float32.
         channels_last: keep images in channels-last memory order.
+        ema_decay: decay of a moving average of the weights, see `WeightAverage`, with which the network is validated
+            and saved; None for none.
         kwargs: arguments of MONAI's `SupervisedTrainer`; batches are those of `PairedLoader`. Handlers that are None
             are left out.
 
@@ -133,6 +136,7 @@ class MethodTrainer(SupervisedTrainer):
         one_connected_component: bool = True,
         amp: bool = False,
         channels_last: bool = False,
+        ema_decay: float | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs["train_handlers"] = [handler for handler in kwargs.get("train_handlers") or () if handler is not None]
@@ -146,6 +150,7 @@ class MethodTrainer(SupervisedTrainer):
         self.lr_schedulers: dict[str, LRScheduler] = {}
         if lr_scheduler is not None:
             self.follow("network", lr_scheduler)
+        self.average = None if ema_decay is None else WeightAverage(self.network, ema_decay)
         GradientAveraging().attach(self)
 
     def default_loss(self) -> nn.Module:
@@ -158,9 +163,13 @@ class MethodTrainer(SupervisedTrainer):
         LrScheduleHandler(lr_scheduler, epoch_level=False, print_lr=False).attach(self)
 
     def stateful_objects(self) -> dict[str, Any]:
-        """What must be saved beside the network to continue exactly: optimisers and schedules by name."""
+        """What must be saved beside the network to continue exactly: optimisers, schedules and the moving average."""
         schedules = {f"{name}_schedule": schedule for name, schedule in self.lr_schedulers.items()}
-        return {**self.optimizers, **schedules}
+        return {**self.optimizers, **schedules, **({} if self.average is None else {"average": self.average})}
+
+    def predicting_weights(self) -> AbstractContextManager:
+        """The network has its moving average inside this context, where there is one."""
+        return nullcontext() if self.average is None else self.average.in_use()
 
     @property
     def progress(self) -> float:
@@ -231,6 +240,8 @@ class MethodTrainer(SupervisedTrainer):
         engine.network.train()
         loss, terms = engine.step(batch, weight)
         engine.after_step()
+        if engine.average is not None:
+            engine.average.update()
         return engine._finish(loss, terms, weight)
 
     def _finish(self, loss: Tensor, terms: Mapping[str, Tensor], weight: float) -> dict[str, Any]:

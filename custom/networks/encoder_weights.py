@@ -27,15 +27,15 @@ def load_encoder_weights(encoder: nn.Module, name: str, weights: str | None) -> 
         encoder: the encoder; it is changed.
         name: its name.
         weights: "imagenet"; a file with the state of such an encoder, as timm, MONAI or the Lite packages publish it;
-            or None, which changes nothing.
+            or None, which changes nothing. "imagenet" changes nothing of "none" either, which has no such weights.
 
     Raises:
         InputError: there are no such weights, or they do not fit.
     """
-    if weights is None:
+    if weights is None or (name == "none" and weights == "imagenet"):
         return
     if name == "none":
-        raise InputError(f"encoder_weights {weights!r}: encoder 'none' has no weights to load; choose another encoder")
+        raise InputError(f"encoder_weights {weights}: encoder 'none' starts from random weights; choose another encoder")
     state = _imagenet_weights(name) if weights == "imagenet" else _weights_of_file(weights)
     try:
         _load(encoder.features, state)
@@ -55,7 +55,7 @@ def _imagenet_weights(name: str) -> dict[str, Tensor]:
             ) from error
         return torch.load(next((folder / "models").glob("*.pth")), map_location="cpu", weights_only=True)
     if name.startswith("timm:"):
-        import timm  # noqa: PLC0415 - optional
+        import timm
 
         load = lambda: timm.create_model(name.removeprefix("timm:"), pretrained=True, features_only=True).state_dict()  # noqa: E731
     elif name in url_map:

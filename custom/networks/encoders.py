@@ -111,7 +111,7 @@ class RegisteredEncoder(nn.Module):
 
 def _timm_encoder(name: str, in_channels: int) -> nn.Module:
     try:
-        import timm  # noqa: PLC0415 - optional: it needs torchvision
+        import timm
     except Exception as error:  # whatever a broken installation raises
         reason = short_reason(error, 200)
         raise InputError(

@@ -40,6 +40,7 @@ RATE = number(0, 100, above=True)
 WEIGHT = number(0, 1e6)
 SHARE = number(0, 1)
 TEMPERATURE = number(0, 1e6, above=True)
+NAME_OF_ENCODER = TEXT  # `build_encoder` knows which there are
 RAMP = choice("iteration", "release", "release_epoch")
 
 COMMON: Kinds = {
@@ -175,6 +176,10 @@ COMMANDS: dict[str, Kinds] = {
         "first_stage": SOURCE,
         "first_stage_subfolder": optional(PATH),
         "width": optional(CHANNELS),
+        "encoder": NAME_OF_ENCODER,
+        "encoder_weights": optional(SOURCE),
+        "encoder_learning_rate_factor": WEIGHT,
+        "ema_decay": optional(number(0, 1, above=True, below=True)),
         "initial_weights": optional(PATH),
         "preset": NAME,
         "method": NAME,
