@@ -35,7 +35,9 @@ def load_encoder_weights(encoder: nn.Module, name: str, weights: str | None) -> 
     if weights is None or (name == "none" and weights == "imagenet"):
         return
     if name == "none":
-        raise InputError(f"encoder_weights {weights}: encoder 'none' starts from random weights; choose another encoder")
+        raise InputError(
+            f"encoder_weights {weights}: encoder 'none' starts from random weights; choose another encoder"
+        )
     state = _imagenet_weights(name) if weights == "imagenet" else _weights_of_file(weights)
     try:
         _load(encoder.features, state)

@@ -24,6 +24,7 @@ from custom.methods import (
     MutualConsistency,
     MutualConsistencyWithSCDL,
     SemiGDAAlignment,
+    SemiGDAPlus,
     SemiGDASegmentation,
     Supervised,
     SupervisedWithSCDL,
@@ -88,6 +89,8 @@ def of_semigda(method: type[MethodTrainer], **options: Any) -> Callable:
 SEMIGDA = {
     "SemiGDA, alignment": of_semigda(SemiGDAAlignment),
     "SemiGDA, segmentation": of_semigda(SemiGDASegmentation, mixing_start=0.0),
+    "SemiGDA+": of_semigda(SemiGDAPlus, mixing_start=0.0),
+    "SemiGDA+ by certain pixels": of_semigda(SemiGDAPlus, pseudo="masked", threshold=0.6),
 }
 METHODS = {
     **SEMIGDA,
