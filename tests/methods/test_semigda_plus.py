@@ -123,7 +123,7 @@ def test_cutmix_pastes_the_last_image_into_the_first_and_its_labels_likewise(mon
 
 def test_an_iteration_by_hand(network):
     """Strong views without CutMix and mixing, soft labels of the network itself."""
-    batch = make_batch(strong=True, size=32)
+    batch = make_batch(strong=True, size=16)
     trainer = make(network, [batch], cutmix=False, mixing_start=1.0)
     by_hand = copy.deepcopy(network)
     teacher = by_hand.eval()(batch["unlabelled"]["image"]).detach()
@@ -143,7 +143,7 @@ def test_an_iteration_by_hand(network):
 @pytest.mark.parametrize("pseudo", ["hard", "off"])
 def test_with_every_switch_off_it_is_semigda_bit_for_bit(pseudo, network):
     other = copy.deepcopy(network)
-    batches = [make_batch(strong=True, size=32, seed=seed) for seed in (1, 2)]
+    batches = [make_batch(strong=True, size=16, seed=seed) for seed in (1, 2)]
     settings = {"pseudo": pseudo, "mixing_start": 0.0}
     first = run(make(network, batches, **OFF, ema_decay=None, **settings))
     weight = ConsistencyWeight(beta=1.0)
@@ -161,7 +161,7 @@ def test_with_every_switch_off_it_is_semigda_bit_for_bit(pseudo, network):
 def test_each_switch_changes_what_is_learnt(change, network):
     """In the second iteration, when the teacher is no longer the student."""
     other = copy.deepcopy(network)
-    batches = [make_batch(strong=True, size=32, seed=seed) for seed in (1, 2)]
+    batches = [make_batch(strong=True, size=16, seed=seed) for seed in (1, 2)]
     settings = {"mixing_start": 0.0, "cutmix_prob": 1.0, "threshold": 0.6}
     whole, changed = (
         run(make(each, batches, **{**settings, **more})) for each, more in ((network, {}), (other, change))
@@ -170,7 +170,7 @@ def test_each_switch_changes_what_is_learnt(change, network):
 
 
 def test_only_without_a_strong_view_the_loader_need_not_make_one(network):
-    batch = make_batch(size=32)
+    batch = make_batch(size=16)
     assert len(run(make(copy.deepcopy(network), [batch], strong_view=False))) == 1
     with pytest.raises(InputError, match="needs 1 strong views"):
         run(make(network, [batch]))
@@ -178,15 +178,15 @@ def test_only_without_a_strong_view_the_loader_need_not_make_one(network):
 
 def test_pseudo_labels_pass_no_gradient_and_the_first_stage_stays(network):
     before = copy.deepcopy(network.first_stage.state_dict())
-    run(make(network, [make_batch(strong=True, size=32)]))
+    run(make(network, [make_batch(strong=True, size=16)]))
     assert all(parameter.grad is None for parameter in network.first_stage.parameters())
     assert all(torch.equal(value, before[name]) for name, value in network.first_stage.state_dict().items())
     trainer = make(network, ema_decay=0.9)
-    assert not any(labels.requires_grad for labels in trainer.pseudo_labels_of(torch.rand(2, 3, 32, 32)))
+    assert not any(labels.requires_grad for labels in trainer.pseudo_labels_of(torch.rand(2, 3, 16, 16)))
 
 
 def test_the_teacher_follows_the_student_and_holds_no_first_stage(network):
-    trainer = make(network, [make_batch(strong=True, size=32)])
+    trainer = make(network, [make_batch(strong=True, size=16)])
     start = copy.deepcopy(network.state_dict())
     run(trainer)
     weights = trainer.stateful_objects()["average"].weights
