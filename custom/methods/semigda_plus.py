@@ -41,9 +41,9 @@ class SemiGDAPlus(SemiGDASegmentation):
         strong_view: false shows the student the weak view.
         cutmix: false pastes nothing.
         cutmix_prob: probability of a rectangle in an image.
-        pseudo: "soft" for the soft labels themselves, with a Dice loss of squared denominators; "masked" for the nearest class, of which pixels with a smaller
-            membership than `threshold` are left out; "hard" for SemiGDA's, see `PseudoLabels`; "off" for no L_u:
-            pseudo-labels, hard ones, then serve the mixing alone.
+        pseudo: "soft" for the soft labels themselves, with a Dice loss of squared denominators; "masked" for the
+            nearest class, of which pixels with a smaller membership than `threshold` are left out; "hard" for
+            SemiGDA's, see `PseudoLabels`; "off" for no L_u: pseudo-labels, hard ones, then serve the mixing alone.
         threshold: membership of the nearest class which a pixel needs with "masked".
         kwargs: see `SemiGDASegmentation`; `mixing_start: 1` switches copy-paste mixing off.
 
