@@ -16,7 +16,7 @@ from custom.methods.semigda_segmentation import SemiGDASegmentation
 from custom.methods.trainer import Batch
 from custom.networks import BranchOutputs
 from custom.transforms.copy_paste import mix
-from custom.transforms.cutmix import cutmix_boxes
+from custom.transforms.cutmix import cutmix_masks
 
 __all__ = ["SemiGDAPlus"]
 
@@ -129,8 +129,8 @@ class SemiGDAPlus(SemiGDASegmentation):
         views = batch.strong_views[0] if self.strong_views else batch.images
         unlabelled = views[batch.labelled :]
         if self.cutmix:
-            boxes = cutmix_boxes(len(unlabelled), *unlabelled.shape[-2:], self.cutmix_prob, unlabelled.device)
-            unlabelled, *labels = (mix(each.flip(0), each, boxes) for each in (unlabelled, *pseudo))
+            masks = cutmix_masks(len(unlabelled), *unlabelled.shape[-2:], self.cutmix_prob, unlabelled.device)
+            unlabelled, *labels = (mix(each, each.flip(0), masks) for each in (unlabelled, *pseudo))
             pseudo = BranchOutputs(*labels)
         images = torch.cat([batch.images[: batch.labelled], unlabelled])
         if self.channels_last:

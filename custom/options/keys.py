@@ -113,6 +113,7 @@ METHODS: Kinds = {  # of custom/methods
     "train#method#mixing_start": SHARE,
     "train#method#mixing_share": SHARE,
     "train#method#latent_weight": WEIGHT,
+    "train#method#cutmix_prob": SHARE,
     "train#method#threshold": optional(SHARE),
     "train#method#temperature": TEMPERATURE,
     "train#method#alpha": number(0, 1e6, above=True),

@@ -111,9 +111,9 @@ def test_the_student_sees_the_weak_view_of_labelled_and_the_strong_one_of_unlabe
 
 def test_cutmix_pastes_the_last_image_into_the_first_and_its_labels_likewise(monkeypatch):
     batch, labels = read(), BranchOutputs(torch.rand(3, 1, 16, 16), torch.rand(3, 1, 16, 16))
-    boxes = torch.zeros(3, 1, 16, 16)
-    boxes[0, :, :4], boxes[1, :, :8] = 1, 1
-    monkeypatch.setattr("custom.methods.semigda_plus.cutmix_boxes", lambda *_: boxes)
+    masks = torch.ones(3, 1, 16, 16)
+    masks[0, :, :4], masks[1, :, :8] = 0, 0
+    monkeypatch.setattr("custom.methods.semigda_plus.cutmix_masks", lambda *_: masks)
     strong, pseudo = make(Teller()).strong_batch(batch, labels)
     seen, before = strong.images[2:], batch.strong_views[0][2:]
     for after, source in ((seen, before), (pseudo.image_branch, labels[0]), (pseudo.mask_branch, labels[1])):
