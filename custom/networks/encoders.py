@@ -1,7 +1,8 @@
 """Encoders of the U-Net family, by name: what turns images into features of several resolutions.
 
 An encoder is a module with `widths`, the channels of its features, the finest resolution first, and a `forward` from
-images [B, C, H, W] to these features. A new one is registered with MONAI and gets a place in `ENCODERS`.
+images [B, C, H, W] to these features. A new one is registered with MONAI, see
+`lite_encoder.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from custom.networks.blocks import ConvolutionBlock
 from custom.networks.lite_encoder import LITE_NAMES
 from custom.wording import did_you_mean
 
-__all__ = ["DROPOUT", "ENCODERS", "WIDTHS", "RegisteredEncoder", "UNetEncoder", "build_encoder"]
+__all__ = ["DROPOUT", "WIDTHS", "RegisteredEncoder", "UNetEncoder", "build_encoder"]
 
 WIDTHS = (16, 32, 64, 128, 256)
 DROPOUT = (0.05, 0.1, 0.2, 0.3, 0.5)
@@ -114,9 +115,7 @@ def _timm_encoder(name: str, in_channels: int) -> nn.Module:
         import timm
     except Exception as error:  # whatever a broken installation raises
         reason = short_reason(error, 200)
-        raise InputError(
-            f"encoder 'timm:{name}' needs timm, which cannot be imported ({reason}): install it"
-        ) from error
+        raise InputError(f"encoder 'timm:{name}' needs timm, which is not there ({reason}): install it") from error
     try:
         return timm.create_model(name, pretrained=False, features_only=True, in_chans=in_channels)
     except Exception as error:
@@ -127,15 +126,7 @@ def _timm_encoder(name: str, in_channels: int) -> nn.Module:
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 LITE = ((127 / 255,) * 3, (128 / 255,) * 3)
 
-ENCODERS = (
-    "none",
-    *LITE_NAMES,
-    *(f"efficientnet-b{scale}" for scale in range(8)),
-    "resnet18",
-    "resnet34",
-    "resnet50",
-)
-"""Encoders by name, beside those of timm. "none" is the U-Net's own."""
+KNOWN = "none, efficientnet-lite0 to 2, efficientnet-b0 to b7, resnet18, resnet34, resnet50, timm:NAME"
 
 
 def build_encoder(
@@ -148,7 +139,8 @@ def build_encoder(
     (16, 32, 64, 128, 256)
 
     Args:
-        name: one of `ENCODERS`, or "timm:" and a name that timm knows.
+        name: "none" for the U-Net's own; a name of MONAI's registry `FLEXUNET_BACKBONE`, to which EfficientNet-Lite is
+            added; or "timm:" and a name that timm knows.
         in_channels: channels of the images.
         widths: channels of each resolution, the finest first; of "none" alone.
         dropout: dropout probability of each resolution; of "none" alone.
@@ -159,6 +151,7 @@ def build_encoder(
     name = str(name)
     if name == "none":
         return UNetEncoder(in_channels, widths, dropout)
-    if name in ENCODERS or name.startswith("timm:"):
+    if name in FLEXUNET_BACKBONE.register_dict or name.startswith("timm:"):
         return RegisteredEncoder(name, in_channels)
-    raise InputError(f"encoder {name[:80]!r}: choose {', '.join(ENCODERS)} or timm:NAME{did_you_mean(name, ENCODERS)}")
+    hint = did_you_mean(name, ["none", *FLEXUNET_BACKBONE.register_dict])
+    raise InputError(f"encoder {name[:40]!r}: choose one of {KNOWN}{hint}")

