@@ -424,7 +424,7 @@ def test_the_first_stage_may_be_given_as_a_folder_and_subfolder(make_first_stage
         ({"adapter_init": "zero"}, "adapter_init 'zero'"),
         ({"num_classes": 1}, "num_classes is 1"),
         ({"label_range": "both"}, "value_range 'both'"),
-        ({"encoder": "efficientnet"}, "encoder 'efficientnet': choose none"),
+        ({"encoder": "efficientnet"}, "encoder 'efficientnet': choose one of none"),
         ({"first_stage_scale": 0.7}, "first_stage_scale 0.7: choose one of 1.0, 0.5, 0.25, 0.125"),
     ],
 )
