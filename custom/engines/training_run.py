@@ -159,9 +159,9 @@ class TrainingRun:
         """Refuse what the first step would refuse, before the folder of the run is kept."""
         if self.initial_weights and not self.resume:
             load_checkpoint(self.initial_weights)
-        size, first_stage = self.details.get("image_size"), getattr(network, "first_stage", None)
-        if size is not None and first_stage is not None:
-            first_stage.check_size(torch.empty(1, 3, size, size, device="meta"))
+        size, check_size = self.details.get("image_size"), getattr(network, "check_size", None)
+        if size is not None and check_size is not None:
+            check_size(torch.empty(1, 3, size, size, device="meta"))
 
     def _finished_summary(self, stages: list[str]) -> dict[str, Any] | None:
         """The test summary of a run that was resumed after its end; None if there is something to do."""

@@ -108,14 +108,19 @@ class FirstStage(nn.Module, ABC):
         """Stay in evaluation mode whatever the surrounding network does."""
         return super().train(False)
 
-    def check_size(self, images: Tensor) -> None:
-        """Raise `InputError` unless height and width are multiples of the downsampling factor."""
-        size = tuple(images.shape[-2:])
-        if any(length % self.downsampling or length == 0 for length in size):
-            fitting = [max(1, round(length / self.downsampling)) * self.downsampling for length in size]
+    def check_size(self, images: Tensor, reduction: int = 1) -> None:
+        """Raise `InputError` unless height and width are multiples of the downsampling factor.
+
+        Args:
+            images: [..., H, W].
+            reduction: by how much their sides are divided before the first stage sees them.
+        """
+        size, factor = tuple(images.shape[-2:]), self.downsampling * reduction
+        if any(length % factor or length == 0 for length in size):
+            fitting = [max(1, round(length / factor)) * factor for length in size]
             raise InputError(
                 f"image size {size[0]} x {size[1]} does not fit the first stage: both sides must be multiples of "
-                f"{self.downsampling}, for example {fitting[0]} x {fitting[1]}; set image_size accordingly"
+                f"{factor}, for example {fitting[0]} x {fitting[1]}; set image_size accordingly"
             )
 
     @torch.no_grad()

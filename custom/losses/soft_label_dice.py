@@ -13,7 +13,7 @@ __all__ = ["SoftLabelDiceLoss"]
 
 
 class SoftLabelDiceLoss(nn.Module):
-    """Dice of the foreground memberships, without sigmoid and without squares (released code).
+    """Dice of the foreground memberships, without sigmoid and by default without squares (released code).
 
     For every sample and foreground class 1 - (2 sum(p g) + 1e-5) / (sum p + sum g + 1e-5), then the mean. With K = 2
     the membership is the soft label itself. An empty target gives practically no gradient, as in the release. Pixels
@@ -27,12 +27,14 @@ class SoftLabelDiceLoss(nn.Module):
 
     Args:
         num_classes: K, with the background.
+        squared: squares in the denominator. Of a soft target g the loss is then smallest at p = g; without squares it
+            is smallest at a hard p, which may be larger than a faint g.
     """
 
-    def __init__(self, num_classes: int = 2) -> None:
+    def __init__(self, num_classes: int = 2, squared: bool = False) -> None:
         super().__init__()
         self.codec = LabelCodec(num_classes)
-        self.dice = DiceLoss(include_background=True, smooth_nr=1e-5, smooth_dr=1e-5)
+        self.dice = DiceLoss(include_background=True, squared_pred=squared, smooth_nr=1e-5, smooth_dr=1e-5)
 
     def forward(self, soft_labels: Tensor, target: Tensor) -> Tensor:
         """Soft labels [B, 1, H, W] in [0, K - 1] and target, hard or soft, of the same shape -> a scalar."""

@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "SupervisedWithSCDL",
         ],
         "semigda_alignment": ["AlignmentEvaluator", "SemiGDAAlignment"],
+        "semigda_plus": ["SemiGDAPlus"],
         "semigda_segmentation": ["SemiGDASegmentation"],
         "supervised": ["Supervised"],
         "trainer": ["MethodTrainer"],

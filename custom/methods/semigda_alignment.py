@@ -153,9 +153,8 @@ class AlignmentEvaluator(SupervisedEvaluator):
     def _iteration(self, engine: AlignmentEvaluator, batchdata: dict) -> dict:
         """Distances of one batch {"image", "label"}, under "image_branch", "mask_branch" and "distance" (their sum)."""
         device, network = engine.state.device, engine.network.eval()
-        codec = engine.label_codec or network.label_codec
         labels = batchdata["label"].to(device)
-        target = network.first_stage.encode(codec.encode(labels)).mean
+        target = network.encode_labels(labels, engine.label_codec)
         cells = decided_cells(labels, target.shape[-2:])
         latents = network.encode_images(batchdata["image"].to(device))
         distances = {

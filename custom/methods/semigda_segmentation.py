@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from custom.errors import InputError
+from custom.labels import decided
 from custom.losses import ConsistencyWeight, PseudoLabels, SoftLabelDiceLoss
 from custom.methods.semigda_alignment import alignment_losses
 from custom.methods.trainer import Batch, MethodTrainer
@@ -42,7 +43,12 @@ class SemiGDASegmentation(MethodTrainer):
 
     Raises:
         InputError: unknown `pseudo`.
+
+    Attributes:
+        pseudo_forms: what `pseudo` may be.
     """
+
+    pseudo_forms = ("hard", "soft", "off")
 
     def __init__(
         self,
@@ -58,8 +64,9 @@ class SemiGDASegmentation(MethodTrainer):
         **kwargs: Any,
     ) -> None:
         super().__init__(consistency_weight=consistency_weight or ConsistencyWeight(), **kwargs)
-        if pseudo not in ("hard", "soft", "off"):
-            raise InputError(f"pseudo {pseudo!r}: choose 'hard', 'soft' or 'off'")
+        if pseudo not in self.pseudo_forms:
+            *forms, last = map(repr, self.pseudo_forms)
+            raise InputError(f"pseudo {pseudo!r}: choose {', '.join(forms)} or {last}")
         if pseudo_labels is None:
             pseudo_labels = PseudoLabels(self.network.num_classes, pseudo_temperature, self.one_connected_component)
         self.pseudo_labels = pseudo_labels
@@ -72,6 +79,10 @@ class SemiGDASegmentation(MethodTrainer):
     def default_loss(self) -> nn.Module:
         """Dice of soft ordinal labels."""
         return SoftLabelDiceLoss(self.network.num_classes)
+
+    def pseudo_loss(self, soft_labels: Tensor, target: Tensor) -> Tensor:
+        """The loss where the target is, at least in part, a pseudo-label."""
+        return self.loss_function(soft_labels, target)
 
     def step(self, batch: Batch, weight: float) -> tuple[Tensor, dict[str, Tensor]]:
         """See `MethodTrainer.step`."""
@@ -91,8 +102,16 @@ class SemiGDASegmentation(MethodTrainer):
         state = self.state
         return state.iteration > self.mixing_start * (state.epoch_length * state.max_epochs)
 
-    def clean_loss(self, batch: Batch, weight: float, terms: dict[str, Tensor]) -> tuple[Tensor, BranchOutputs | None]:
+    def clean_loss(
+        self, batch: Batch, weight: float, terms: dict[str, Tensor], pseudo: BranchOutputs | None = None
+    ) -> tuple[Tensor, BranchOutputs | None]:
         """L_sup + w L_u, and the alignment losses if they are kept; puts its terms into `terms`.
+
+        Args:
+            batch: labelled and unlabelled images.
+            weight: w.
+            terms: is added to.
+            pseudo: pseudo-labels that each branch gives the other one; None makes them of the predictions here.
 
         Returns:
             The loss, and the pseudo-labels of both branches for the unlabelled images; None if there are none.
@@ -104,18 +123,19 @@ class SemiGDASegmentation(MethodTrainer):
         terms["supervised_image_branch"] = dice(p_v[:labelled], batch.labels)
         terms["supervised_mask_branch"] = dice(p_r[:labelled], batch.labels)
         loss = self.supervised_weight * (terms["supervised_image_branch"] + terms["supervised_mask_branch"])
-        pseudo = None
         if batch.unlabelled:
             u_v, u_r = p_v[labelled:], p_r[labelled:]
-            pseudo = BranchOutputs(self.pseudo_labels(u_v), self.pseudo_labels(u_r))
-            if self.pseudo == "hard":
-                terms["consistency_image_branch"] = dice(u_v, pseudo.mask_branch)
-                terms["consistency_mask_branch"] = dice(u_r, pseudo.image_branch)
+            crossed = self.pseudo == "hard" or (pseudo is not None and self.pseudo != "off")
+            if pseudo is None:
+                pseudo = BranchOutputs(self.pseudo_labels(u_v), self.pseudo_labels(u_r))
+            if crossed:
+                terms["consistency_image_branch"] = self.pseudo_loss(u_v, pseudo.mask_branch)
+                terms["consistency_mask_branch"] = self.pseudo_loss(u_r, pseudo.image_branch)
                 loss = loss + weight * (terms["consistency_image_branch"] + terms["consistency_mask_branch"])
             elif self.pseudo == "soft":
                 terms["consistency"] = dice(u_v, u_r)
                 loss = loss + weight * terms["consistency"]
-            shares = [(labels > 0).float().mean() for labels in pseudo]
+            shares = [((labels >= 0.5) & decided(labels)).float().mean() for labels in pseudo]
             terms["pseudo_label_foreground"] = (shares[0] + shares[1]) / 2
         if self.latent_weight > 0:
             target = self.network.encode_labels(batch.labels)
@@ -134,6 +154,6 @@ class SemiGDASegmentation(MethodTrainer):
         y_v, y_r = (torch.cat([mix(y, pl[:pairs], mask), mix(pl[:pairs], y, mask)]) for pl in pseudo)
         with self.autocast():
             p_v, p_r = self.network.predict_branches(x_mix)
-        terms["mixed_image_branch"] = self.loss_function(p_v, y_r)
-        terms["mixed_mask_branch"] = self.loss_function(p_r, y_v)
+        terms["mixed_image_branch"] = self.pseudo_loss(p_v, y_r)
+        terms["mixed_mask_branch"] = self.pseudo_loss(p_r, y_v)
         return terms["mixed_image_branch"] + terms["mixed_mask_branch"]

@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "lite_encoder": ["EfficientNetLiteEncoder"],
         "latent_mapper": ["LatentMapper"],
         "model_file": ["load_model", "load_trained_weights", "model_details", "save_model"],
+        "pretrained_mask_encoder": ["PretrainedMaskEncoder"],
         "pyramid_unet": ["PyramidUNet"],
         "scdl_unet": ["SCDLUNet"],
         "semigda": ["BranchOutputs", "SemiGDA"],

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate
 
 from custom.errors import InputError
 from custom.first_stage.loading import load_first_stage
@@ -13,10 +14,13 @@ from custom.first_stage.model import FirstStage, build_first_stage
 from custom.labels.codec import LabelCodec
 from custom.networks.blocks import start_from_seed
 from custom.networks.latent_mapper import LatentMapper
+from custom.networks.pretrained_mask_encoder import PretrainedMaskEncoder
 from custom.networks.skip_adapters import SkipAdapters
 from custom.networks.trainable_encoder import TrainableEncoder
 
 __all__ = ["BranchOutputs", "SemiGDA"]
+
+SCALES = (1.0, 0.5, 0.25, 0.125)
 
 
 class BranchOutputs(NamedTuple):
@@ -51,6 +55,9 @@ class SemiGDA(nn.Module):
     alone, so the result equals two passes.
 
     Trainable are the CNN, the mapper and the adapters; everything of the first stage is frozen and in evaluation mode.
+    A pretrained encoder may take the CNN's place, see `PretrainedMaskEncoder`, and the first stage, mapper and decoder
+    may work on a smaller image, which such an encoder sees in full size (additions of this project).
+
     A first stage without a quant_conv (the tiny autoencoders) gets a trainable 1x1 convolution in its place, because
     the CNN's head ends in a LeakyReLU and latents are signed.
 
@@ -77,6 +84,13 @@ class SemiGDA(nn.Module):
             though the mean is), "scaled" or "off". Image branch, training only, with probability 1/2 per batch.
         label_divisor: see `LabelCodec`.
         label_range: see `LabelCodec`.
+        encoder: the Mask branch's encoder: "none" for the CNN of the release, or a name of `build_encoder`.
+        encoder_weights: weights that such an encoder starts from, see `load_encoder_weights`; they replace what the
+            seed drew.
+        first_stage_scale: 1, 1/2, 1/4 or 1/8: the side of the image that first stage, mapper, decoder and the CNN work
+            on, over that of the image. It is the mean over squares of pixels, which for 1/2 equals bilinear resizing
+            and can be exported; that of the label images, the targets of the alignment, likewise. The decoded soft
+            labels are enlarged bilinearly.
         subfolder: passed to `load_first_stage`.
         seed: seed of the initial weights; None draws them from the random numbers as they are.
 
@@ -98,6 +112,9 @@ class SemiGDA(nn.Module):
         latent_noise: str = "unscaled",
         label_divisor: str = "K-1",
         label_range: str = "signed",
+        encoder: str = "none",
+        encoder_weights: str | None = None,
+        first_stage_scale: float = 1.0,
         subfolder: str | None = None,
         seed: int | None = None,
     ) -> None:
@@ -107,6 +124,8 @@ class SemiGDA(nn.Module):
             raise InputError(f"adapters {adapters!r}: choose 'both', 'image', 'mask' or 'none'")
         if latent_noise not in ("unscaled", "scaled", "off"):
             raise InputError(f"latent_noise {latent_noise!r}: choose 'unscaled', 'scaled' or 'off'")
+        if first_stage_scale not in SCALES:
+            raise InputError(f"first_stage_scale {first_stage_scale}: choose one of {', '.join(map(str, SCALES))}")
         if not isinstance(first_stage, FirstStage):
             first_stage = load_first_stage(first_stage, subfolder)
         self.latent_noise = latent_noise
@@ -114,7 +133,13 @@ class SemiGDA(nn.Module):
         self.label_codec = LabelCodec(num_classes, label_divisor, label_range)
         channels, levels = first_stage.latent_channels, first_stage.levels
         widths = first_stage.encoder_widths if width is None else [width * min(2**level, 4) for level in range(levels)]
-        self.trainable_encoder = TrainableEncoder(widths, 2 * channels, dropout)
+        self.reduction = round(1 / first_stage_scale)
+        self.encoder_sees_all = encoder != "none"
+        self.trainable_encoder = (
+            PretrainedMaskEncoder(encoder, widths, 2 * channels, dropout, self.reduction, encoder_weights)
+            if self.encoder_sees_all
+            else TrainableEncoder(widths, 2 * channels, dropout)
+        )
         self.latent_mapper = LatentMapper(channels, mapper_width)
         has_quant_conv = getattr(first_stage.autoencoder, "quant_conv", None) is not None
         self.latent_head = None if has_quant_conv else nn.Conv2d(2 * channels, channels, 1)
@@ -139,6 +164,8 @@ class SemiGDA(nn.Module):
             "latent_noise": latent_noise,
             "label_divisor": label_divisor,
             "label_range": label_range,
+            "encoder": encoder,
+            "first_stage_scale": first_stage_scale,
         }
 
     @classmethod
@@ -148,7 +175,7 @@ class SemiGDA(nn.Module):
         return cls(**{**arguments, "first_stage": build_first_stage(architecture["first_stage"])})
 
     def encoder_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the Mask branch's encoder: the CNN and, without a quant_conv, its 1x1 convolution."""
+        """Parameters of the Mask branch's encoder and, without a quant_conv, of its 1x1 convolution."""
         head = [] if self.latent_head is None else list(self.latent_head.parameters())
         return [*self.trainable_encoder.parameters(), *head]
 
@@ -157,16 +184,31 @@ class SemiGDA(nn.Module):
         """K, with the background."""
         return self.label_codec.num_classes
 
-    def encode_labels(self, labels: Tensor) -> Tensor:
-        """Class indices [B, 1, H, W] -> scaled latent of the label image, the target of the alignment (no gradient)."""
-        return self.first_stage.encode(self.label_codec.encode(labels)).mean
+    def check_size(self, images: Tensor) -> None:
+        """Raise `InputError` unless height and width fit the first stage."""
+        self.first_stage.check_size(images, self.reduction)
+
+    def _reduced(self, images: Tensor) -> Tensor:
+        """Images of the size that the first stage works on."""
+        self.check_size(images)
+        return images if self.reduction == 1 else avg_pool2d(images, self.reduction)
+
+    def encode_labels(self, labels: Tensor, codec: LabelCodec | None = None) -> Tensor:
+        """Class indices [B, 1, H, W] -> scaled latent of the label image, the target of the alignment (no gradient).
+
+        Args:
+            labels: class indices.
+            codec: what makes the label image; None for the network's own.
+        """
+        return self.first_stage.encode(self._reduced((codec or self.label_codec).encode(labels))).mean
 
     def encode_images(self, images: Tensor, with_noise: bool = False) -> Latents:
         """Images in [0, 1], [B, 3 or 1, H, W] -> the mask latents that both branches predict, and the skips."""
         signed = 2 * (images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images) - 1
-        posterior = self.first_stage.encode(signed)
+        reduced = self._reduced(signed)
+        posterior = self.first_stage.encode(reduced)
         image_latent = self._add_noise(posterior.mean, posterior.log_variance) if with_noise else posterior.mean
-        moments, mask_skips = self.trainable_encoder(signed)
+        moments, mask_skips = self.trainable_encoder(signed if self.encoder_sees_all else reduced)
         mask_latent = self.first_stage.quantise(moments) if self.latent_head is None else self.latent_head(moments)
         return Latents(self.latent_mapper(image_latent), mask_latent, posterior.skips, mask_skips)
 
@@ -191,7 +233,10 @@ class SemiGDA(nn.Module):
             return torch.cat([image_features, mask_features])
 
         decoded = self.first_stage.decode(torch.cat([latents.image_branch, latents.mask_branch]), merge)
-        return BranchOutputs(*self.label_codec.decode(decoded).chunk(2))
+        soft_labels = self.label_codec.decode(decoded)
+        if self.reduction != 1:
+            soft_labels = interpolate(soft_labels, scale_factor=self.reduction, mode="bilinear", align_corners=False)
+        return BranchOutputs(*soft_labels.chunk(2))
 
     def predict_branches(self, images: Tensor) -> BranchOutputs:
         """Images in [0, 1], [B, 3 or 1, H, W] -> soft labels of both branches; latent noise in training mode only."""

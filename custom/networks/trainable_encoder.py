@@ -6,7 +6,20 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-__all__ = ["TrainableEncoder"]
+__all__ = ["TrainableEncoder", "moment_head"]
+
+
+def moment_head(in_channels: int, moment_channels: int, dropout: float) -> nn.Sequential:
+    """What makes moments [B, moment_channels, h, w] of features [B, in_channels, h, w]."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, moment_channels, 3, padding=1),
+        nn.BatchNorm2d(moment_channels),
+        nn.LeakyReLU(0.01),
+        nn.Dropout(dropout),
+        nn.Conv2d(moment_channels, moment_channels, 3, padding=1),
+        nn.BatchNorm2d(moment_channels),
+        nn.LeakyReLU(0.01),
+    )
 
 
 class BasicBlock(nn.Module):
@@ -66,15 +79,7 @@ class TrainableEncoder(nn.Module):
             first = BasicBlock(widths[level - 1], widths[level], stride=2)
             rest = [BasicBlock(widths[level], widths[level]) for _ in range(depth - 1)]
             self.stages.append(nn.Sequential(first, *rest))
-        self.head = nn.Sequential(
-            nn.Conv2d(widths[-1], moment_channels, 3, padding=1),
-            nn.BatchNorm2d(moment_channels),
-            nn.LeakyReLU(0.01),
-            nn.Dropout(dropout),
-            nn.Conv2d(moment_channels, moment_channels, 3, padding=1),
-            nn.BatchNorm2d(moment_channels),
-            nn.LeakyReLU(0.01),
-        )
+        self.head = moment_head(widths[-1], moment_channels, dropout)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

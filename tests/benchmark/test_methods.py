@@ -47,7 +47,12 @@ def test_semigda_sets_nothing_itself(bundle):
 
 def test_semigda_alone_is_aligned_first(bundle):
     aligned = [name for name in bundle_methods() if read_method(bundle, name).is_aligned]
-    assert set(aligned) == {"semigda", "semigda_supervised", "broken"}  # the last one replaces the network alone
+    assert set(aligned) == {
+        "semigda",
+        "semigda_supervised",
+        "semigda_plus",
+        "broken",
+    }  # the last one replaces the network alone
 
 
 @pytest.mark.parametrize("name", bundle_methods())

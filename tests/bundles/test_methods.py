@@ -27,7 +27,7 @@ SMALL = {
     "diffrect": {
         "network_def#denoiser_widths": [8, 8],
         "network_def#time_channels": 16,
-    }
+    },
 }
 
 
@@ -76,7 +76,8 @@ def finished(phantom, phantom_of_classes, tmp_path_factory):
 
 def test_all_methods_of_the_comparison_are_there():
     peers = {"supervised", "ua_mt", "fixmatch", "cps", "mc_net", "urpc", "ict", "diffrect", "bcp", "unimatch_v2"}
-    assert set(METHODS) == peers | {"scdl_supervised", "scdl_cps", "scdl_mc_net", "semigda_supervised"}
+    ours = {"scdl_supervised", "scdl_cps", "scdl_mc_net", "semigda_supervised", "semigda_plus"}
+    assert set(METHODS) == peers | ours
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -179,6 +180,12 @@ def test_a_method_is_tracked_under_its_name(phantom, tmp_path):
     (tracked,) = client.search_runs([experiment.experiment_id])
     assert tracked.data.params["method"] == "ua_mt"
     assert {"segmentation/consistency", "test/prediction/dice/mean"} <= set(tracked.data.metrics)
+
+
+def test_semigda_plus_is_a_plain_semigda_with_a_pretrained_encoder_and_a_smaller_first_stage(finished):
+    network = load_model(finished("semigda_plus") / "model.pt")
+    assert (type(network).__name__, network.architecture["encoder"]) == ("SemiGDA", "efficientnet-lite0")
+    assert network.architecture["first_stage_scale"] == 0.5
 
 
 def test_masks_of_unlabelled_images_are_never_opened_by_a_method(phantom, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -37,6 +37,7 @@ BOTH = ("bilinear", "transposed")
 SMALL = {"widths": (8, 8, 8, 8, 16), "dropout": (0.0,) * 5}
 SCDL = {**SMALL, "embedding_channels": 8, "temperature": 0.3, "samples": 5}
 RECTIFIER = {**SMALL, "denoiser_widths": (8, 8), "time_channels": 16}
+LITE = {"encoder": "efficientnet-lite0", "first_stage_scale": 0.5}
 SIZE = 32
 
 
@@ -73,11 +74,12 @@ def of_rectifier(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 # The networks
 
 
-def semigda(kind: str, num_classes: int, seed: int) -> SemiGDA:
+def semigda(kind: str, num_classes: int, seed: int, **arguments: Any) -> SemiGDA:
     """A SemiGDA on a first stage whose weights are the same for every seed."""
     torch.manual_seed(0)
     first_stage = perturb(build_first_stage(CONFIGS[kind]))
-    return SemiGDA(first_stage, num_classes, width=4, mapper_width=8, dropout=0.0, latent_noise="off", seed=seed)
+    settings = {"width": 4, "mapper_width": 8, "dropout": 0.0, "latent_noise": "off", **arguments}
+    return SemiGDA(first_stage, num_classes, seed=seed, **settings)
 
 
 class Entry(NamedTuple):
@@ -87,15 +89,18 @@ class Entry(NamedTuple):
         make: (num_classes, seed) -> the network; another seed gives other weights.
         loss: (network, images, class indices) -> what training lowers.
         any_size: whether images of any size from 32 pixels work; if not, an odd size must be refused.
+        side: of what the sides of an image must be multiples, unless any size works.
     """
 
     make: Callable[[int, int], nn.Module]
     loss: Callable[[nn.Module, Tensor, Tensor], Tensor] = of_logits
     any_size: bool = True
+    side: int = 4
 
 
 NETWORKS = {
     "SemiGDA": Entry(lambda k, seed: semigda("kl", k, seed), of_branches, any_size=False),
+    "SemiGDA, pretrained": Entry(lambda k, seed: semigda("tiny", k, seed, **LITE), of_branches, any_size=False, side=8),
     "SemiGDA, tiny": Entry(lambda k, seed: semigda("tiny", k, seed), of_branches, any_size=False),
     "SemiGDA, taef2": Entry(lambda k, seed: semigda("taef2", k, seed), of_branches, any_size=False),
     "UNet": Entry(lambda k, seed: UNet(k, seed=seed, **SMALL)),
@@ -206,8 +211,9 @@ def test_an_odd_size_works_in_training_and_prediction_or_is_refused_with_a_fitti
     size, network, entry, num_classes, message_of
 ):
     images, labels = torch.rand(2, 3, *size), torch.randint(num_classes, (2, 1, *size)).float()
-    if not entry.any_size and any(length % 4 for length in size):
-        with pytest.raises(InputError, match=f"{size[0]} x {size[1]} .* multiples of 4, for example") as error:
+    if not entry.any_size and any(length % entry.side for length in size):
+        words = f"{size[0]} x {size[1]} .* multiples of {entry.side}, for example"
+        with pytest.raises(InputError, match=words) as error:
             predict(network, images)
         message_of(error)
     else:

@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import interpolate
 
 from custom.errors import InputError
 from custom.first_stage import model as first_stage_module
+from custom.labels import LabelCodec
 from custom.networks import SemiGDA
 from tests.conftest import count_parameters
 
@@ -132,6 +134,55 @@ def test_the_divisor_and_range_of_the_labels_are_passed_on(make_network):
     assert (codec.top, codec.signed) == (2, False)
 
 
+# A smaller image for the first stage
+
+
+def test_the_first_stage_and_the_cnn_see_the_mean_over_squares_of_pixels(make_network, images):
+    network = make_network(first_stage_scale=0.5).eval()
+    seen = [record_inputs(network.first_stage.autoencoder.encoder.conv_in), record_inputs(network.trainable_encoder)]
+    network(images)
+    half = images.unflatten(3, (8, 2)).unflatten(2, (8, 2)).mean(dim=(3, 5))
+    for inputs in seen:
+        torch.testing.assert_close(inputs[0], 2 * half - 1)
+    bilinear = interpolate(images, scale_factor=0.5, mode="bilinear")
+    torch.testing.assert_close(half, bilinear)
+
+
+def test_a_pretrained_encoder_sees_the_whole_image(make_network):
+    images = torch.rand(2, 3, 32, 32)
+    network = make_network(width=4, encoder="efficientnet-lite0", first_stage_scale=0.5).eval()
+    seen = record_inputs(network.trainable_encoder)
+    network(images)
+    assert torch.equal(seen[0], 2 * images - 1)
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.25])
+def test_the_masks_of_a_smaller_image_are_enlarged_bilinearly(scale, make_network):
+    images = torch.rand(2, 3, 16, 32)
+    scaled, whole = make_network(first_stage_scale=scale).eval(), make_network().eval()
+    small = interpolate(images, scale_factor=scale, mode="area")
+    for actual, expected in zip(scaled.predict_branches(images), whole.predict_branches(small), strict=True):
+        assert actual.shape == (2, 1, 16, 32)
+        torch.testing.assert_close(actual, interpolate(expected, scale_factor=1 / scale, mode="bilinear"))
+
+
+def test_the_latent_of_labels_is_that_of_their_smaller_image(make_network):
+    scaled, whole = make_network(first_stage_scale=0.5), make_network()
+    labels = torch.randint(0, 2, (2, 1, 8, 8)).float()
+    enlarged = labels.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    assert torch.equal(scaled.encode_labels(enlarged), whole.encode_labels(labels))
+    unsigned = LabelCodec(2, value_range="unsigned")
+    assert torch.equal(scaled.encode_labels(enlarged, unsigned), whole.first_stage.encode(unsigned.encode(labels)).mean)
+
+
+def test_a_smaller_image_must_fit_the_first_stage(make_network, message_of):
+    network = make_network(first_stage_scale=0.5)
+    network.check_size(torch.empty(1, 3, 8, 16))
+    with pytest.raises(InputError, match="12 x 16 .* multiples of 8, for example 16 x 16") as error:
+        network(torch.zeros(1, 3, 12, 16))
+    message_of(error)
+
+
 # One decoder pass for both branches
 
 
@@ -215,9 +266,10 @@ def test_without_a_quant_conv_a_trainable_convolution_takes_its_place(make_netwo
         assert all(parameter.requires_grad for parameter in network.latent_head.parameters())
 
 
+@pytest.mark.parametrize("encoder", ["none", "efficientnet-lite0"])
 @pytest.mark.parametrize(("kind", "head"), [("kl", 0), ("tiny", 2)])
-def test_the_encoders_parameters_include_its_head(kind, head, make_network):
-    network = make_network(kind)
+def test_the_encoders_parameters_include_its_head(kind, head, encoder, make_network):
+    network = make_network(kind, encoder=encoder)
     parameters = network.encoder_parameters()
     assert len(parameters) == len(list(network.trainable_encoder.parameters())) + head
     assert all(parameter.requires_grad for parameter in parameters)
@@ -372,6 +424,8 @@ def test_the_first_stage_may_be_given_as_a_folder_and_subfolder(make_first_stage
         ({"adapter_init": "zero"}, "adapter_init 'zero'"),
         ({"num_classes": 1}, "num_classes is 1"),
         ({"label_range": "both"}, "value_range 'both'"),
+        ({"encoder": "efficientnet"}, "encoder 'efficientnet': choose one of none"),
+        ({"first_stage_scale": 0.7}, "first_stage_scale 0.7: choose one of 1.0, 0.5, 0.25, 0.125"),
     ],
 )
 def test_an_unknown_choice_is_one_line(arguments, words, make_network, message_of):
