@@ -74,12 +74,12 @@ def of_two_optimizers(num_classes: int, batches: list[dict], **arguments: Any) -
     return make_trainer(DiffRect, network, batches, refine_start=0.0, **{**optimizers, **arguments})
 
 
-def of_semigda(method: type[MethodTrainer], **options: Any) -> Callable:
+def of_semigda(method: type[MethodTrainer], label_code: str = "ordinal", **options: Any) -> Callable:
     """A function that makes trainers of a stage of SemiGDA, all of whose trained parameters have one optimiser."""
 
     def make(num_classes: int, batches: list[dict], learning_rate: float = 0.01, **arguments: Any) -> MethodTrainer:
         options["learning_rate"] = 4 * learning_rate  # behind a frozen decoder gradients are small
-        network = SemiGDA(CONFIGS["tiny"], num_classes, width=4, mapper_width=8, seed=0)
+        network = SemiGDA(CONFIGS["tiny"], num_classes, width=4, mapper_width=8, label_code=label_code, seed=0)
         return make_trainer(method, network, batches, **{**options, **arguments})
 
     return make
@@ -88,6 +88,8 @@ def of_semigda(method: type[MethodTrainer], **options: Any) -> Callable:
 SEMIGDA = {
     "SemiGDA, alignment": of_semigda(SemiGDAAlignment),
     "SemiGDA, segmentation": of_semigda(SemiGDASegmentation, mixing_start=0.0),
+    "SemiGDA, palette, alignment": of_semigda(SemiGDAAlignment, "palette"),
+    "SemiGDA, palette, segmentation": of_semigda(SemiGDASegmentation, "palette", mixing_start=0.0),
 }
 METHODS = {
     **SEMIGDA,

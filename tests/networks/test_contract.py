@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from monai.networks import one_hot
 from torch import Tensor, nn
 
 from custom.checkpoints import load_checkpoint, save_atomically
@@ -63,6 +64,14 @@ def of_branches(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return sum(dice(soft, labels) + (soft - labels).square().mean() for soft in network.predict_branches(images))
 
 
+def of_memberships(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """The same with a palette: the squared distance is that of the memberships from the true ones."""
+    if network.num_classes == 2:
+        return of_branches(network, images, labels)
+    dice, true = SoftLabelDiceLoss(network.num_classes), one_hot(labels, network.num_classes)
+    return sum(dice(soft, labels) + (soft - true).square().mean() for soft in network.predict_branches(images))
+
+
 def of_rectifier(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """The segmenter's loss, and that of labels rectified towards themselves."""
     rectified = network.rectifier.reconstruct(images, labels, labels, torch.tensor(0.0))
@@ -73,11 +82,12 @@ def of_rectifier(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 # The networks
 
 
-def semigda(kind: str, num_classes: int, seed: int) -> SemiGDA:
+def semigda(kind: str, num_classes: int, seed: int, label_code: str = "ordinal") -> SemiGDA:
     """A SemiGDA on a first stage whose weights are the same for every seed."""
     torch.manual_seed(0)
     first_stage = perturb(build_first_stage(CONFIGS[kind]))
-    return SemiGDA(first_stage, num_classes, width=4, mapper_width=8, dropout=0.0, latent_noise="off", seed=seed)
+    arguments = {"width": 4, "mapper_width": 8, "dropout": 0.0, "latent_noise": "off", "label_code": label_code}
+    return SemiGDA(first_stage, num_classes, seed=seed, **arguments)
 
 
 class Entry(NamedTuple):
@@ -98,6 +108,7 @@ NETWORKS = {
     "SemiGDA": Entry(lambda k, seed: semigda("kl", k, seed), of_branches, any_size=False),
     "SemiGDA, tiny": Entry(lambda k, seed: semigda("tiny", k, seed), of_branches, any_size=False),
     "SemiGDA, taef2": Entry(lambda k, seed: semigda("taef2", k, seed), of_branches, any_size=False),
+    "SemiGDA, palette": Entry(lambda k, seed: semigda("tiny", k, seed, "palette"), of_memberships, any_size=False),
     "UNet": Entry(lambda k, seed: UNet(k, seed=seed, **SMALL)),
     "UNet, two decoders": Entry(lambda k, seed: UNet(k, seed=seed, upsampling=BOTH, **SMALL)),
     "SCDLUNet, two decoders": Entry(lambda k, seed: SCDLUNet(k, seed=seed, upsampling=BOTH, **SCDL)),
