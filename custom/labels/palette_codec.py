@@ -97,5 +97,7 @@ def make_label_codec(label_code: str = "ordinal", num_classes: int = 2, **argume
     if label_code == "ordinal":
         return grey_levels
     if not grey_levels.signed or grey_levels.top == num_classes:
-        raise InputError("label_code 'palette' needs label_divisor 'K-1' and label_range 'signed', which are about grey")
+        raise InputError(
+            "label_code 'palette' needs label_divisor 'K-1' and label_range 'signed', which are about grey"
+        )
     return grey_levels if num_classes == 2 else PaletteCodec(num_classes)

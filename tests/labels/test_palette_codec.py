@@ -80,7 +80,9 @@ def test_between_background_and_class_2_grey_levels_have_a_third():
 @pytest.mark.parametrize("num_classes", [3, 4, 8])
 def test_a_gradient_reaches_every_channel_of_the_image_inside_and_outside_the_cube(num_classes):
     codec = PaletteCodec(num_classes)
-    images = torch.tensor([-1.2, -0.4, 0.1, 0.7, 1.1]).view(1, 1, 1, 5) + torch.tensor([0.0, 0.3, -0.2]).view(1, 3, 1, 1)
+    images = torch.tensor([-1.2, -0.4, 0.1, 0.7, 1.1]).view(1, 1, 1, 5) + torch.tensor([0.0, 0.3, -0.2]).view(
+        1, 3, 1, 1
+    )
     images.requires_grad_()
     codec.decode(images)[:, 1].sum().backward()
     assert images.grad.ne(0).all()

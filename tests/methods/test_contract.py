@@ -88,7 +88,6 @@ def of_semigda(method: type[MethodTrainer], label_code: str = "ordinal", **optio
 SEMIGDA = {
     "SemiGDA, alignment": of_semigda(SemiGDAAlignment),
     "SemiGDA, segmentation": of_semigda(SemiGDASegmentation, mixing_start=0.0),
-    "SemiGDA, palette, alignment": of_semigda(SemiGDAAlignment, "palette"),
     "SemiGDA, palette, segmentation": of_semigda(SemiGDASegmentation, "palette", mixing_start=0.0),
 }
 METHODS = {
