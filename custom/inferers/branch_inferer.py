@@ -8,6 +8,8 @@ import torch
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
+from custom.labels import most_likely
+
 __all__ = ["BranchInferer"]
 
 
@@ -15,7 +17,8 @@ class BranchInferer(Inferer):
     """Soft labels of the model and of its branches, stacked as channels.
 
     Channel 0 is the model's prediction (for SemiGDA the mean of its branches), the others are the branches in the
-    order of `network.branches`. A network without `predict_branches` gives channel 0 alone.
+    order of `network.branches`. A network without `predict_branches` gives channel 0 alone. Where the branches give
+    memberships, the classes are those of the largest membership, and of the largest mean.
 
     >>> import torch
     >>> from custom.inferers import BranchInferer
@@ -37,4 +40,5 @@ class BranchInferer(Inferer):
             if not hasattr(network, "predict_branches"):
                 return network(inputs, *args, **kwargs).float()
             branches = network.predict_branches(inputs, *args, **kwargs)
-        return torch.cat([sum(branches) / len(branches), *branches], dim=1).float()
+        predictions = [sum(branches) / len(branches), *branches]
+        return torch.cat([most_likely(prediction) for prediction in predictions], dim=1).float()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from custom.errors import InputError
 from custom.labels.ignored import clear_ignored
 
-__all__ = ["LabelCodec"]
+__all__ = ["LabelCodec", "most_likely"]
 
 
-class LabelCodec:
+class LabelCodec(nn.Module):
     """Class indices 0..K-1 as equally spaced grey levels, and the way back as one soft ordinal value per pixel.
 
     Forward: G' = 2 G / (K - 1) - 1, repeated to three channels. The paper's Eq. 11 divides by K, which leaves the top
@@ -39,6 +39,7 @@ class LabelCodec:
     """
 
     def __init__(self, num_classes: int = 2, divisor: str = "K-1", value_range: str = "signed") -> None:
+        super().__init__()
         if num_classes < 2:
             raise InputError(f"num_classes is {num_classes}: it counts the background, so it must be at least 2")
         if divisor not in ("K-1", "K"):
@@ -70,7 +71,12 @@ class LabelCodec:
         return (((grey + 1) / 2).clamp(0, 1) * self.top).clamp(max=self.num_classes - 1)
 
     def memberships(self, soft_labels: Tensor) -> Tensor:
-        """Soft ordinal labels [B, 1, H, W] -> memberships [B, K, H, W] that sum to one; (1 - p, p) for K = 2."""
+        """Soft ordinal labels [B, 1, H, W] -> memberships [B, K, H, W] that sum to one; (1 - p, p) for K = 2.
+
+        What has K channels are memberships already, such as those of `PaletteCodec`, and comes back as it is.
+        """
+        if soft_labels.shape[1] == self.num_classes:
+            return soft_labels
         if self.num_classes == 2:
             return torch.cat([1 - soft_labels, soft_labels], dim=1)
         classes = torch.arange(self.num_classes, device=soft_labels.device, dtype=soft_labels.dtype)
@@ -80,3 +86,16 @@ class LabelCodec:
     def harden(soft_labels: Tensor) -> Tensor:
         """Soft ordinal labels -> the nearest class index, same shape and dtype; exactly between two, the lower one."""
         return torch.ceil(soft_labels - 0.5).clamp(min=0)
+
+
+def most_likely(prediction: Tensor) -> Tensor:
+    """Memberships [B, K, H, W] -> the class of the largest, [B, 1, H, W], float; soft ordinal labels stay as they are.
+
+    >>> import torch
+    >>> from custom.labels import most_likely
+    >>> most_likely(torch.tensor([0.2, 0.3, 0.5]).reshape(1, 3, 1, 1)).item()
+    2.0
+    >>> most_likely(torch.full((1, 1, 1, 1), 1.75)).item()
+    1.75
+    """
+    return prediction if prediction.shape[1] == 1 else prediction.argmax(dim=1, keepdim=True).float()

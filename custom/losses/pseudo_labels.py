@@ -38,7 +38,10 @@ class PseudoLabels:
 
     @torch.no_grad()
     def __call__(self, soft_labels: Tensor) -> Tensor:
-        """Soft labels [B, 1, H, W] in [0, K - 1] -> detached class indices of the same shape and dtype."""
+        """Soft labels, or memberships -> detached class indices [B, 1, H, W] of the same dtype.
+
+        Soft labels are [B, 1, H, W] in [0, K - 1], memberships [B, K, H, W].
+        """
         memberships = self.codec.memberships(soft_labels.detach())[:, 1:]
         confidence, index = memberships.max(dim=1, keepdim=True)
         labels = torch.where(confidence >= self.threshold, index + 1, 0)

@@ -1,4 +1,4 @@
-"""Dice loss on soft ordinal labels."""
+"""Dice loss on soft labels."""
 
 from __future__ import annotations
 
@@ -37,14 +37,18 @@ class SoftLabelDiceLoss(nn.Module):
         self.dice = DiceLoss(include_background=True, squared_pred=squared, smooth_nr=1e-5, smooth_dr=1e-5)
 
     def forward(self, soft_labels: Tensor, target: Tensor) -> Tensor:
-        """Soft labels [B, 1, H, W] in [0, K - 1] and target, hard or soft, of the same shape -> a scalar."""
-        return self.dice(
-            clear_ignored(self._foreground(soft_labels), target), self._foreground(clear_ignored(target, target))
-        )
+        """Soft labels and target, hard or soft -> a scalar.
+
+        Each is [B, 1, H, W] in [0, K - 1], or memberships [B, K, H, W]. A target of memberships has no ignored pixel.
+        """
+        foreground = self._foreground(soft_labels)
+        if target.shape[1] == 1:
+            foreground = clear_ignored(foreground, target)
+        return self.dice(foreground, self._foreground(clear_ignored(target, target)))
 
     def _foreground(self, labels: Tensor) -> Tensor:
-        if self.codec.num_classes == 2:
+        if self.codec.num_classes == 2 and labels.shape[1] == 1:
             return labels
-        if not labels.requires_grad and bool((labels == labels.round()).all()):
+        if labels.shape[1] == 1 and not labels.requires_grad and bool((labels == labels.round()).all()):
             return one_hot(labels, self.codec.num_classes)[:, 1:]
         return self.codec.memberships(labels)[:, 1:]

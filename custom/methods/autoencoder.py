@@ -12,7 +12,7 @@ from monai.engines.utils import IterationEvents
 from torch import Tensor
 from torch.nn.functional import l1_loss, mse_loss
 
-from custom.labels import LabelCodec
+from custom.labels import LabelCodec, make_label_codec, most_likely
 from custom.labels.ignored import decided, mean_loss
 from custom.methods.trainer import Batch, MethodTrainer
 
@@ -29,12 +29,15 @@ class AutoencoderTrainer(MethodTrainer):
         num_classes: K, with the background.
         kl_weight: weight of the KL divergence from the unit Gaussian, summed over a latent and divided by its number of
             elements.
+        label_code: code of the label images, see `make_label_codec`.
         kwargs: see `MethodTrainer`.
     """
 
-    def __init__(self, *, num_classes: int = 2, kl_weight: float = 1e-4, **kwargs: Any) -> None:
+    def __init__(
+        self, *, num_classes: int = 2, kl_weight: float = 1e-4, label_code: str = "ordinal", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.label_codec = LabelCodec(num_classes)
+        self.label_codec = make_label_codec(label_code, num_classes).to(self.state.device)
         self.kl_weight = kl_weight
 
     def loss(self, batch: Batch, weight: float) -> tuple[Tensor, dict[str, Tensor]]:
@@ -52,15 +55,21 @@ class AutoencoderTrainer(MethodTrainer):
 
 
 class AutoencoderEvaluator(SupervisedEvaluator):
-    """Reconstruction error of images and label images, and the share of labels that the autoencoder changes."""
+    """Reconstruction error of images and label images, and the share of labels that the autoencoder changes.
 
-    def __init__(self, *, num_classes: int = 2, **kwargs: Any) -> None:
+    Args:
+        num_classes: K, with the background.
+        label_code: code of the label images, see `make_label_codec`.
+        kwargs: arguments of MONAI's `SupervisedEvaluator`.
+    """
+
+    def __init__(self, *, num_classes: int = 2, label_code: str = "ordinal", **kwargs: Any) -> None:
         metrics = {
             "key_val_metric": {"error": Average(operator.itemgetter("error"))},
             "additional_metrics": {name: Average(operator.itemgetter(name)) for name in ("psnr", "label_error")},
         }
         super().__init__(decollate=False, metric_cmp_fn=operator.lt, **{**metrics, **kwargs})
-        self.label_codec = LabelCodec(num_classes)
+        self.label_codec = make_label_codec(label_code, num_classes).to(self.state.device)
 
     @torch.no_grad()
     def _iteration(self, engine: AutoencoderEvaluator, batchdata: dict) -> dict:
@@ -78,7 +87,7 @@ class AutoencoderEvaluator(SupervisedEvaluator):
         label_images = engine.label_codec.encode(labels)
         decoded = reconstruct(label_images)
         known = decided(labels)
-        wrong = known & (engine.label_codec.harden(engine.label_codec.decode(decoded)) != labels)
+        wrong = known & (LabelCodec.harden(most_likely(engine.label_codec.decode(decoded))) != labels)
         engine.state.output = {
             "psnr": (-10 * torch.log10(image_error)).item(),
             "label_error": (wrong.sum() / known.sum().clamp(min=1)).item(),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from custom.errors import InputError
 from custom.labels import IGNORED_LABEL
@@ -105,14 +105,10 @@ class SemiGDAPlus(SemiGDASegmentation):
         The teacher gives both the same. Before its first update it is the network itself.
         """
         self.network.eval()
-        with self.autocast():
-            if self.teacher:
-                weights = self.average.weights if self.average.updates else {}
-                soft = (functional_call(self.network, weights, (images,)),) * 2
-            else:
-                soft = self.network.predict_branches(images)
+        with self.predicting_weights() if self.teacher else nullcontext(), self.autocast():
+            soft = self.network.predict_branches(images)
         self.network.train()
-        return BranchOutputs(*map(self._form, soft))
+        return BranchOutputs(*map(self._form, (sum(soft) / 2,) * 2 if self.teacher else soft))
 
     def _form(self, soft_labels: Tensor) -> Tensor:
         """The labels in the form that `pseudo` names."""
@@ -120,9 +116,8 @@ class SemiGDAPlus(SemiGDASegmentation):
             return soft_labels
         if self.pseudo != "masked":
             return self.pseudo_labels(soft_labels)
-        codec = self.network.label_codec
-        membership = codec.memberships(soft_labels).amax(dim=1, keepdim=True)
-        return torch.where(membership >= self.threshold, codec.harden(soft_labels), IGNORED_LABEL)
+        membership, label = self.pseudo_labels.codec.memberships(soft_labels).max(dim=1, keepdim=True)
+        return torch.where(membership >= self.threshold, label.float(), IGNORED_LABEL)
 
     def strong_batch(self, batch: Batch, pseudo: BranchOutputs) -> tuple[Batch, BranchOutputs]:
         """The batch with what the student sees of the unlabelled images, and their pseudo-labels."""

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from custom.labels.colours import colour_labels, colour_palette
 from custom.networks.encoders import DROPOUT, WIDTHS, UNetEncoder
 from custom.networks.latent_denoiser import LatentDenoiser, TimeEmbedding
 from custom.networks.latent_diffusion import LatentDiffusion
 from custom.networks.training_networks import TrainingNetworks
 from custom.networks.unet import UNetDecoder
-from custom.transforms.colour_palette import colour_labels, colour_palette
 
 __all__ = ["DiffRectNetworks", "LabelRectifier", "Reconstruction"]
 

@@ -11,7 +11,8 @@ from torch.nn.functional import avg_pool2d, interpolate
 from custom.errors import InputError
 from custom.first_stage.loading import load_first_stage
 from custom.first_stage.model import FirstStage, build_first_stage
-from custom.labels.codec import LabelCodec
+from custom.labels.codec import most_likely
+from custom.labels.palette_codec import PaletteCodec, make_label_codec
 from custom.networks.blocks import start_from_seed
 from custom.networks.latent_mapper import LatentMapper
 from custom.networks.pretrained_mask_encoder import PretrainedMaskEncoder
@@ -24,7 +25,9 @@ SCALES = (1.0, 0.5, 0.25, 0.125)
 
 
 class BranchOutputs(NamedTuple):
-    """Soft ordinal labels of the two branches, each [B, 1, H, W] in [0, K - 1].
+    """Soft labels of the two branches, each [B, 1, H, W] in [0, K - 1].
+
+    With a palette of more than two classes they are memberships, each [B, K, H, W] that sum to one.
 
     >>> import torch
     >>> from custom.networks import BranchOutputs
@@ -91,8 +94,13 @@ class SemiGDA(nn.Module):
             on, over that of the image. It is the mean over squares of pixels, which for 1/2 equals bilinear resizing
             and can be exported; that of the label images, the targets of the alignment, likewise. The decoded soft
             labels are enlarged bilinearly.
+        label_code: "ordinal" for grey levels (release), or "palette" for a colour per class, see `make_label_codec`.
         subfolder: passed to `load_first_stage`.
         seed: seed of the initial weights; None draws them from the random numbers as they are.
+
+    Attributes:
+        hard_labels: whether `forward` gives whole class numbers only, which must not be interpolated: those of the
+            largest mean membership, with a palette of more than two classes.
 
     Raises:
         InputError: an argument is not among the choices, or the first stage cannot be loaded.
@@ -115,6 +123,7 @@ class SemiGDA(nn.Module):
         encoder: str = "none",
         encoder_weights: str | None = None,
         first_stage_scale: float = 1.0,
+        label_code: str = "ordinal",
         subfolder: str | None = None,
         seed: int | None = None,
     ) -> None:
@@ -130,7 +139,8 @@ class SemiGDA(nn.Module):
             first_stage = load_first_stage(first_stage, subfolder)
         self.latent_noise = latent_noise
         self.first_stage = first_stage
-        self.label_codec = LabelCodec(num_classes, label_divisor, label_range)
+        self.label_codec = make_label_codec(label_code, num_classes, divisor=label_divisor, value_range=label_range)
+        self.hard_labels = isinstance(self.label_codec, PaletteCodec)
         channels, levels = first_stage.latent_channels, first_stage.levels
         widths = first_stage.encoder_widths if width is None else [width * min(2**level, 4) for level in range(levels)]
         self.reduction = round(1 / first_stage_scale)
@@ -166,6 +176,7 @@ class SemiGDA(nn.Module):
             "label_range": label_range,
             "encoder": encoder,
             "first_stage_scale": first_stage_scale,
+            "label_code": label_code,
         }
 
     @classmethod
@@ -239,13 +250,13 @@ class SemiGDA(nn.Module):
         return BranchOutputs(*soft_labels.chunk(2))
 
     def predict_branches(self, images: Tensor) -> BranchOutputs:
-        """Images in [0, 1], [B, 3 or 1, H, W] -> soft labels of both branches; latent noise in training mode only."""
+        """Images in [0, 1], [B, 3 or 1, H, W] -> `BranchOutputs`; latent noise in training mode only."""
         return self.decode_latents(self.encode_images(images, with_noise=self.training))
 
     def forward(self, images: Tensor) -> Tensor:
         """Images in [0, 1], [B, 3 or 1, H, W] -> soft ordinal labels [B, 1, H, W] in [0, K - 1], the branches' mean."""
         image_branch, mask_branch = self.predict_branches(images)
-        return (image_branch + mask_branch) / 2
+        return most_likely((image_branch + mask_branch) / 2)
 
     def trainable_state_dict(self) -> dict[str, Tensor]:
         """The state without the frozen first stage: what a training checkpoint needs."""

@@ -41,6 +41,7 @@ WEIGHT = number(0, 1e6)
 SHARE = number(0, 1)
 TEMPERATURE = number(0, 1e6, above=True)
 NAME_OF_ENCODER = TEXT  # `build_encoder` knows which there are
+LABEL_CODE = choice("ordinal", "palette")
 RAMP = choice("iteration", "release", "release_epoch")
 
 COMMON: Kinds = {
@@ -88,6 +89,7 @@ NETWORKS: Kinds = {
     "network_def#label_divisor": choice("K-1", "K"),
     "network_def#label_range": choice("signed", "unsigned"),
     "network_def#first_stage_scale": number(0, 1, above=True),
+    "network_def#label_code": LABEL_CODE,
     "network_def#condition_in_down_path": YES_OR_NO,
     "network_def#diffusion_steps": whole(1, 1000),
     "network_def#sampling_steps": whole(1, 1000),
@@ -211,6 +213,7 @@ COMMANDS: dict[str, Kinds] = {
         "labelled_batch": LABELLED_BATCH,
         "unlabelled_batch": UNLABELLED_BATCH,
         "kl_weight": WEIGHT,
+        "label_code": LABEL_CODE,
         "half": YES_OR_NO,
     },
     "evaluate": {**COMMON, **LISTED, "checkpoint": PATH, "split": choice("test", "validation", "labelled")},

@@ -9,7 +9,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "augmentation": ["RandColourJitterd", "RandShiftScaleRotated"],
         "branches": ["SplitBranchesd"],
-        "colour_palette": ["colour_labels", "colour_palette"],
         "enhancement": ["RandEnhanced"],
         "loading": ["LoadImageAndLabeld"],
         "saving": ["SavePictured"],

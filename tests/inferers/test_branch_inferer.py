@@ -39,3 +39,19 @@ def test_amp_computes_in_bfloat16_and_returns_float32():
     assert exact.dtype == rounded.dtype == torch.float32
     assert torch.equal(rounded, rounded.bfloat16().float())
     assert not torch.equal(exact, exact.bfloat16().float())
+
+
+class Memberships(nn.Module):
+    """Answers with memberships in three classes: (0.5, 0.4, 0.1), and the same in reverse order."""
+
+    def predict_branches(self, images):
+        memberships = torch.tensor([0.5, 0.4, 0.1]).reshape(1, 3, 1, 1) * torch.ones_like(images)
+        return memberships, memberships[:, [2, 1, 0]]
+
+
+def test_memberships_become_classes_and_the_mean_is_that_of_the_mean_membership():
+    classes = BranchInferer()(torch.rand(2, 3, 4, 5), Memberships())
+    assert classes.shape == (2, 3, 4, 5)
+    assert classes.dtype == torch.float32
+    # The mean memberships are (0.3, 0.4, 0.3): class 1, which neither branch names.
+    assert [channel.unique().tolist() for channel in classes.unbind(1)] == [[1.0], [0.0], [2.0]]

@@ -83,3 +83,15 @@ def test_result_is_detached_and_keeps_shape_and_dtype():
     labels = PseudoLabels()(soft)
     assert not labels.requires_grad
     assert (labels.shape, labels.dtype) == (soft.shape, torch.float64)
+
+
+def test_memberships_are_sharpened_and_cleaned_class_by_class():
+    first = [0.95, 0.95, 0.0, 0.94, 0.5, 0.0, 0.0, 0.0]
+    second = [0.03, 0.00, 0.0, 0.00, 0.5, 1.0, 0.0, 1.0]
+    third = [0.00, 0.00, 0.9, 0.00, 0.0, 0.0, 0.0, 0.0]
+    foreground = torch.tensor([first, second, third])
+    memberships = torch.cat([1 - foreground.sum(0, keepdim=True), foreground])[None, :, None].requires_grad_()
+    assert rows(PseudoLabels(4, largest_component=False)(memberships)) == [[1, 1, 0, 1, 0, 2, 0, 2]]
+    labels = PseudoLabels(4)(memberships)
+    assert rows(labels) == [[1, 1, 0, 0, 0, 2, 0, 0]]
+    assert not labels.requires_grad

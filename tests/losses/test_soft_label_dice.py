@@ -107,3 +107,29 @@ def test_nothing_but_ignored_pixels_costs_nothing(num_classes):
     loss = SoftLabelDiceLoss(num_classes)(prediction, image(255.0, 255.0))
     loss.backward()
     assert loss == 0 and not prediction.grad.any()
+
+
+@pytest.mark.parametrize("num_classes", [3, 4])
+def test_memberships_are_taken_as_they_are(num_classes):
+    """Those of a soft ordinal label give its loss, as a prediction and as a target."""
+    loss = SoftLabelDiceLoss(num_classes)
+    soft = (num_classes - 1) * torch.rand(2, 1, 4, 4)
+    target = torch.randint(num_classes, (2, 1, 4, 4)).float()
+    memberships, true = loss.codec.memberships(soft), loss.codec.memberships(target)
+    assert torch.equal(loss(memberships, target), loss(soft, target))
+    assert torch.equal(loss(memberships, true), loss(soft, target))
+
+
+def test_memberships_of_two_classes_are_those_of_the_binary_loss():
+    soft, target = torch.rand(2, 1, 4, 4), torch.rand(2, 1, 4, 4).round()
+    loss = SoftLabelDiceLoss(2)
+    assert torch.equal(loss(torch.cat([1 - soft, soft], dim=1), target), loss(soft, target))
+
+
+def test_ignored_pixels_give_memberships_no_gradient():
+    memberships = torch.rand(1, 3, 4, 4).softmax(dim=1).requires_grad_()
+    target = torch.randint(3, (1, 1, 4, 4), generator=torch.Generator().manual_seed(0)).float()
+    target[..., 1, :] = IGNORED_LABEL
+    SoftLabelDiceLoss(3)(memberships, target).backward()
+    assert not memberships.grad[..., 1, :].any()
+    assert memberships.grad[:, 1:, [0, 2, 3]].all()

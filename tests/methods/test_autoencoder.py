@@ -181,3 +181,23 @@ def test_a_label_of_ignored_pixels_alone_has_no_error():
     output = evaluate(shift=1.2, ignored_rows=4)
     assert output["label_error"] == 0
     assert output["error"] == pytest.approx(4 * 10 ** (-output["psnr"] / 10), rel=1e-4)
+
+
+def test_label_images_may_have_a_colour_for_each_class(network):
+    by_hand, batch = copy.deepcopy(network).train(), make_batch()
+    ((output,), _) = run(network, batch, label_code="palette")
+    torch.manual_seed(5)
+    images = torch.cat([batch["labelled"]["image"], batch["unlabelled"]["image"]])
+    colours = torch.tensor([[-1.0, -1.0, -1.0], [-1.0, 1.0, 1.0], [1.0, -1.0, 1.0]])
+    inputs = torch.cat([2 * images - 1, colours[batch["labelled"]["label"][:, 0].long()].movedim(-1, 1)])
+    reconstruction = by_hand.decode(by_hand.encode(inputs).latent_dist.sample()).sample
+    assert output["reconstruction"].item() == pytest.approx((reconstruction - inputs).abs().mean().item(), rel=1e-5)
+
+
+def test_colours_that_are_kept_are_no_error_of_the_labels():
+    batch = {"image": torch.full((1, 3, 4, 4), 0.5), "label": torch.arange(16.0).view(1, 1, 4, 4) % 4}
+    evaluator = AutoencoderEvaluator(
+        device=CPU, val_data_loader=[batch], network=Shift(0.1), num_classes=4, label_code="palette"
+    )
+    evaluator.run()
+    assert evaluator.state.output["label_error"] == 0

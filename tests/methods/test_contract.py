@@ -77,13 +77,15 @@ def of_two_optimizers(num_classes: int, batches: list[dict], **arguments: Any) -
     return make_trainer(DiffRect, network, batches, refine_start=0.0, **{**optimizers, **arguments})
 
 
-def of_semigda(method: type[MethodTrainer], first_stage_scale: float = 1.0, **options: Any) -> Callable:
+def of_semigda(
+    method: type[MethodTrainer], first_stage_scale: float = 1.0, label_code: str = "ordinal", **options: Any
+) -> Callable:
     """A function that makes trainers of a stage of SemiGDA, all of whose trained parameters have one optimiser."""
     settings = {"width": 4, "mapper_width": 8, "first_stage_scale": first_stage_scale, "seed": 0}
 
     def make(num_classes: int, batches: list[dict], learning_rate: float = 0.01, **arguments: Any) -> MethodTrainer:
         options["learning_rate"] = 4 * learning_rate  # behind a frozen decoder gradients are small
-        network = SemiGDA(CONFIGS["tiny"], num_classes, **settings)
+        network = SemiGDA(CONFIGS["tiny"], num_classes, label_code=label_code, **settings)
         return make_trainer(method, network, batches, **{**options, **arguments})
 
     return make
@@ -93,6 +95,7 @@ SEMIGDA = {
     "SemiGDA, alignment": of_semigda(SemiGDAAlignment),
     "SemiGDA, segmentation": of_semigda(SemiGDASegmentation, mixing_start=0.0),
     "SemiGDA+": of_semigda(SemiGDAPlus, first_stage_scale=0.5, mixing_start=0.0),
+    "SemiGDA, palette, segmentation": of_semigda(SemiGDASegmentation, label_code="palette", mixing_start=0.0),
 }
 METHODS = {
     **SEMIGDA,

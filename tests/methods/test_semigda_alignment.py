@@ -246,6 +246,24 @@ def with_ignored(batch, *places):
     return batch
 
 
+def test_with_a_palette_both_learn_the_latent_of_the_coloured_label(make_network):
+    network, batch = make_network(width=4, num_classes=4, label_code="palette"), make_batch()
+    labels = batch["labelled"]["label"].mul_(3)
+    colours = torch.where(labels == 0, -1.0, torch.tensor([1.0, 1.0, -1.0]).view(1, 3, 1, 1))  # class 3 is yellow
+    target = network.first_stage.encode(colours).mean
+    assert torch.equal(network.encode_labels(labels), target)
+    validated = {"image": batch["labelled"]["image"], "label": labels}
+    evaluator = AlignmentEvaluator(device=CPU, val_data_loader=[validated], network=network)
+    evaluator.run()
+    before = evaluator.state.output
+    distance = mse_loss(network.eval().encode_images(validated["image"]).mask_branch, target)
+    assert before["mask_branch"] == pytest.approx(distance.item(), rel=1e-5)
+    run(make_trainer(network, [batch], max_epochs=15))
+    evaluator.run()
+    assert evaluator.state.output["image_branch"] < before["image_branch"]
+    assert evaluator.state.output["mask_branch"] < before["mask_branch"]
+
+
 def test_cells_with_an_ignored_pixel_get_no_supervision():
     labels = torch.zeros(1, 1, 8, 8)
     labels[..., 3, 5] = IGNORED_LABEL  # cell (1, 2) of 4 x 4

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from monai.engines.utils import IterationEvents
+from monai.networks import one_hot
 from skimage import measure
 from torch import nn
 from torch.nn.functional import mse_loss
@@ -387,3 +388,37 @@ def test_half_of_the_label_is_enough_to_learn_a_tiny_set(network):
     outputs = run(make_trainer(network, [batch], max_epochs=40, learning_rate=0.1))
     assert outputs[-1]["supervised_image_branch"] < 0.3 < outputs[0]["supervised_image_branch"]
     assert outputs[-1]["supervised_mask_branch"] < 0.3 < outputs[0]["supervised_mask_branch"]
+
+
+# A palette in place of grey levels
+
+
+def test_with_a_palette_the_losses_compare_memberships(make_sure_network):
+    network, batch = (
+        make_sure_network(num_classes=3, dropout=0.0, latent_noise="off", label_code="palette"),
+        make_batch(num_classes=3),
+    )
+    with torch.no_grad():
+        images = torch.cat([batch["labelled"]["image"], batch["unlabelled"]["image"]])
+        p_v, p_r = copy.deepcopy(network).train().predict_branches(images)
+    true = one_hot(batch["labelled"]["label"], 3)
+    (output,) = run(make_trainer(network, [batch], num_classes=3))
+    assert p_v.shape == (4, 3, 16, 16)
+    for branch, soft in (("image_branch", p_v[:2]), ("mask_branch", p_r[:2])):
+        p, g = soft[:, 1:].flatten(2), true[:, 1:].flatten(2)
+        dice = (2 * (p * g).sum(2) + 1e-5) / (p.sum(2) + g.sum(2) + 1e-5)
+        assert output[f"supervised_{branch}"].item() == pytest.approx((1 - dice).mean().item(), rel=1e-4)
+    expected = SoftLabelDiceLoss(3)(p_v[2:], PseudoLabels(3)(p_r[2:]))
+    assert output["consistency_image_branch"].item() == pytest.approx(expected.item(), rel=1e-4)
+    assert output["pseudo_label_foreground"] > 0
+
+
+@pytest.mark.parametrize("pseudo", ["hard", "soft", "off"])
+def test_with_a_palette_every_form_trains_all_that_is_trained(pseudo, make_sure_network):
+    network = make_sure_network(num_classes=4, label_code="palette")
+    before = copy.deepcopy(network.state_dict())
+    options = {"num_classes": 4, "mixing_start": 0.0, "latent_weight": 1.0, "pseudo": pseudo}
+    (output,) = run(make_trainer(network, [make_batch(num_classes=4)], **options))
+    assert all(math.isfinite(float(value)) for value in output.values())
+    changed = {key.split(".")[0] for key, value in network.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed == {"trainable_encoder", "latent_mapper", "image_adapters", "mask_adapters"}

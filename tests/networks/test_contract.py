@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from monai.networks import one_hot
 from torch import Tensor, nn
 
 from custom.checkpoints import load_checkpoint, save_atomically
@@ -64,6 +65,14 @@ def of_branches(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return sum(dice(soft, labels) + (soft - labels).square().mean() for soft in network.predict_branches(images))
 
 
+def of_memberships(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """The same with a palette: the squared distance is that of the memberships from the true ones."""
+    if network.num_classes == 2:
+        return of_branches(network, images, labels)
+    dice, true = SoftLabelDiceLoss(network.num_classes), one_hot(labels, network.num_classes)
+    return sum(dice(soft, labels) + (soft - true).square().mean() for soft in network.predict_branches(images))
+
+
 def of_rectifier(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """The segmenter's loss, and that of labels rectified towards themselves."""
     rectified = network.rectifier.reconstruct(images, labels, labels, torch.tensor(0.0))
@@ -103,6 +112,9 @@ NETWORKS = {
     "SemiGDA, pretrained": Entry(lambda k, seed: semigda("tiny", k, seed, **LITE), of_branches, any_size=False, side=8),
     "SemiGDA, tiny": Entry(lambda k, seed: semigda("tiny", k, seed), of_branches, any_size=False),
     "SemiGDA, taef2": Entry(lambda k, seed: semigda("taef2", k, seed), of_branches, any_size=False),
+    "SemiGDA, palette": Entry(
+        lambda k, seed: semigda("tiny", k, seed, label_code="palette"), of_memberships, any_size=False
+    ),
     "UNet": Entry(lambda k, seed: UNet(k, seed=seed, **SMALL)),
     "UNet, two decoders": Entry(lambda k, seed: UNet(k, seed=seed, upsampling=BOTH, **SMALL)),
     "SCDLUNet, two decoders": Entry(lambda k, seed: SCDLUNet(k, seed=seed, upsampling=BOTH, **SCDL)),

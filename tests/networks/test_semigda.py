@@ -7,6 +7,7 @@ from torch.nn.functional import interpolate
 
 from custom.errors import InputError
 from custom.first_stage import model as first_stage_module
+from custom.inferers import BranchInferer
 from custom.labels import LabelCodec
 from custom.networks import SemiGDA
 from tests.conftest import count_parameters
@@ -181,6 +182,37 @@ def test_a_smaller_image_must_fit_the_first_stage(make_network, message_of):
     with pytest.raises(InputError, match="12 x 16 .* multiples of 8, for example 16 x 16") as error:
         network(torch.zeros(1, 3, 12, 16))
     message_of(error)
+
+
+# Palette
+
+
+def test_with_two_classes_a_palette_changes_no_bit(make_network, images):
+    ordinal, palette = make_network(), make_network(label_code="palette")
+    labels = torch.randint(2, (2, 1, 16, 16)).float()
+    assert torch.equal(palette.encode_labels(labels), ordinal.encode_labels(labels))
+    assert torch.equal(palette.eval()(images), ordinal.eval()(images))
+    assert (ordinal.hard_labels, palette.hard_labels) == (False, False)
+
+
+@pytest.mark.parametrize("num_classes", [3, 4])
+def test_with_a_palette_the_prediction_is_the_class_of_the_largest_mean_membership(num_classes, make_network, images):
+    network = make_network(num_classes=num_classes, label_code="palette").eval()
+    branches = network.predict_branches(images)
+    assert all(branch.shape == (2, num_classes, 16, 16) for branch in branches)
+    torch.testing.assert_close(branches.mask_branch.sum(dim=1), torch.ones(2, 16, 16))
+    prediction = network(images)
+    assert network.hard_labels
+    assert torch.equal(prediction, sum(branches).argmax(dim=1, keepdim=True).float())
+    assert torch.equal(BranchInferer()(images, network)[:, :1], prediction)
+
+
+def test_with_a_palette_a_gradient_reaches_all_that_is_trained(make_network, images):
+    network = make_network(num_classes=4, label_code="palette", adapter_init="default").train()
+    sum(branch[:, 2].sum() for branch in network.predict_branches(images)).backward()
+    assert all(parameter.grad is not None for parameter in trainable(network).values())
+    for part in (network.trainable_encoder, network.latent_mapper, network.image_adapters, network.mask_adapters):
+        assert any(parameter.grad.any() for parameter in part.parameters())
 
 
 # One decoder pass for both branches
@@ -393,6 +425,7 @@ def test_a_trainable_state_that_lacks_or_adds_something_is_refused(change, make_
         {},
         {"num_classes": 4, "width": 4, "adapters": "mask", "adapter_init": "identity", "dropout": 0.3},
         {"latent_noise": "scaled", "label_divisor": "K", "label_range": "unsigned", "adapters": "none"},
+        {"num_classes": 3, "label_code": "palette"},
     ],
 )
 def test_the_architecture_makes_the_same_network(kind, arguments, make_network, images):

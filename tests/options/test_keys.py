@@ -7,7 +7,7 @@ from torch.nn import Parameter
 from torch.optim import SGD
 
 from custom.errors import InputError
-from custom.labels import LabelCodec
+from custom.labels import LabelCodec, make_label_codec
 from custom.losses import ConsistencyWeight
 from custom.networks.latent_diffusion import LatentDiffusion
 from custom.networks.skip_adapters import SkipAdapters
@@ -115,6 +115,7 @@ CHOICES = [
     (lambda word: PolynomialRestarts(SGD([Parameter(zeros(1))], lr=1), 4, restart=word), "lr_scheduler#restart"),
     (lambda word: LabelCodec(2, divisor=word), "network_def#label_divisor"),
     (lambda word: LabelCodec(2, value_range=word), "network_def#label_range"),
+    (lambda word: make_label_codec(word, 3), "network_def#label_code"),
     (lambda word: LatentDiffusion(sampler=word), "network_def#sampler"),
     (lambda word: SkipAdapters([4], [4], init=word), "network_def#adapter_init"),
 ]

@@ -43,3 +43,17 @@ def test_the_given_item_stays_as_it_was():
     assert given["pred"].shape == (3, 1, 1)
     assert given.keys() == {"pred", "name"}
     assert item["name"] == "a"
+
+
+def test_branches_of_classes_without_an_order_differ_or_agree():
+    pred = soft_labels([0, 3, 1, 2, 1], [0, 3, 1, 2, 0], [0, 3, 3, 1, 1])
+    item = SplitBranchesd("pred", num_classes=4, hard_labels=True)({"pred": pred})
+    assert torch.equal(item["disagreement"], soft_labels([0, 0, 1, 1, 1]))
+    assert torch.equal(item["probability"], soft_labels([0, 1, 0.5, 0.5, 0.5]))
+    assert torch.equal(item["pred"], pred[:1])
+
+
+def test_a_single_prediction_without_an_order_is_as_with_one():
+    pred = soft_labels([0, 1, 3])
+    items = [SplitBranchesd("pred", 4, hard_labels)({"pred": pred}) for hard_labels in (False, True)]
+    assert all(torch.equal(items[0][key], items[1][key]) for key in ("pred", "probability", "disagreement"))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from custom.transforms import colour_labels, colour_palette
+from custom.labels import colour_labels, colour_palette, distant_palette
 
 BLACK, WHITE, RED, GREEN, BLUE = [0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]
 
@@ -47,3 +47,21 @@ def test_labels_become_colours_pixel_by_pixel():
     assert coloured[0, 0].tolist() == [[0, 1, 0], [0, 0, 0]]  # red where the class is 1
     assert coloured[0, 1].tolist() == [[0, 0, 1], [1, 1, 0]]  # green where it is 2
     assert coloured[0, 2].count_nonzero() == 0
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "distance"),
+    [(2, 3**0.5), (3, 2**0.5), (4, 2**0.5), (5, 5**0.5 / 2), (6, 3 * 2**0.5 / 4), (7, 1), (8, 1), (9, 3**0.5 / 2)],
+)
+def test_distant_colours_are_as_far_apart_as_the_cube_allows(num_classes, distance):
+    palette = distant_palette(num_classes)
+    assert palette.shape == (num_classes, 3)
+    assert palette.min() >= 0
+    assert palette.max() <= 1
+    assert torch.pdist(palette).min().item() == pytest.approx(distance)
+    assert palette.sum(dim=1).argmin() == 0  # the background is the darkest
+    assert torch.pdist(palette).min() >= torch.pdist(colour_palette(num_classes)).min() - 1e-6
+
+
+def test_two_distant_colours_are_black_and_white():
+    assert distant_palette(2).tolist() == [BLACK, WHITE]
