@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "autoencoder": ["AutoencoderEvaluator", "AutoencoderTrainer"],
         "cps": ["CrossPseudoSupervision"],
         "diffrect": ["DiffRect"],
+        "distilled": ["Distilled"],
         "fixmatch": ["FixMatch"],
         "ict": ["InterpolationConsistency"],
         "mc_net": ["MutualConsistency"],
