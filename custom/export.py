@@ -27,7 +27,7 @@ from custom.checkpoints.untrained import UNTRAINED
 from custom.command_line import BUNDLE, Command, PathTo, run_command
 from custom.errors import InputError
 
-__all__ = ["export_bundle", "main"]
+__all__ = ["check_bundle", "export_bundle", "main"]
 
 REQUIRED = ("configs/metadata.json", "configs/inference.yaml", "LICENSE")
 PARTS = ("configs", "docs", "first_stages", "LICENSE", "large_files.yml")
@@ -69,9 +69,7 @@ def export_bundle(
     bundle, output = Path(bundle).absolute(), Path(output).absolute()
     from custom.networks import model_details
 
-    missing = [name for name in REQUIRED if not (bundle / name).is_file()]
-    if missing:
-        raise InputError(f"{bundle} is not a bundle: {missing[0]} is missing; give the folder that holds configs/")
+    check_bundle(bundle)
     if monai_label and not (bundle / "configs" / "train.yaml").is_file():
         raise InputError(f"{bundle} cannot be trained in MONAI Label: configs/train.yaml is missing")
     model = Path(checkpoint) if checkpoint is not None else bundle / "models" / "model.pt"
@@ -101,6 +99,17 @@ def export_bundle(
     except (OSError, shutil.Error) as error:
         raise InputError(f"cannot write {output}: {_reason(error)}") from error
     return output
+
+
+def check_bundle(bundle: Path) -> None:
+    """Refuse a folder that is no bundle.
+
+    Raises:
+        InputError: a file that every bundle has is missing.
+    """
+    missing = [name for name in REQUIRED if not (bundle / name).is_file()]
+    if missing:
+        raise InputError(f"{bundle} is not a bundle: {missing[0]} is missing; give the folder that holds configs/")
 
 
 def _check_output(output: Path, bundle: Path, overwrite: bool) -> None:

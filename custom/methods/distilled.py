@@ -12,6 +12,8 @@ from custom.errors import InputError
 from custom.labels import IGNORED_LABEL, decided
 from custom.losses import soft_target_loss
 from custom.methods.trainer import Batch, MethodTrainer
+from custom.transforms.copy_paste import mix
+from custom.transforms.cutmix import cutmix_masks
 
 __all__ = ["Distilled", "with_background"]
 
@@ -53,28 +55,14 @@ class Targets(NamedTuple):
         return cls(labels, pad(taught, (0, 0) * 3 + (batch.labelled, 0)))
 
 
-def mix(images: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
-    """Give each image, and its targets, the same rectangle of another one of the batch (CutMix, Yun et al., ICCV 2019).
+def cut_and_mix(images: Tensor, targets: Targets, probability: float) -> tuple[Tensor, Targets]:
+    """With some probability, give an image and its targets the same box of another one of the batch (CutMix).
 
-    The rectangle has the image's proportions, a share of its area drawn uniformly, and a random place; it is cut where
-    it leaves the image, as in the paper.
+    Row i takes it from row B - 1 - i, so labelled images get boxes of unlabelled ones; see `cutmix_masks`.
     """
-    order = torch.randperm(len(images), device="cpu").to(images.device)
-    side = torch.rand(()).sqrt()
-    rows, columns = (_span(length, side) for length in images.shape[2:])
-
-    def pasted(values: Tensor) -> Tensor:
-        mixed = values.clone()
-        mixed[:, :, rows, columns] = values[order][:, :, rows, columns]
-        return mixed
-
-    return pasted(images), Targets(*map(pasted, targets))
-
-
-def _span(length: int, share: Tensor) -> slice:
-    """A random part of a side, of `share` of its length unless it is cut."""
-    centre, half = length * torch.rand(()), length * share / 2
-    return slice(int((centre - half).round().clamp(min=0)), int((centre + half).round().clamp(max=length)))
+    masks = cutmix_masks(len(images), *images.shape[2:], probability, images.device)
+    images, *mixed = (mix(values, values.flip(0), masks) for values in (images, *targets))
+    return images, Targets(*mixed)
 
 
 class Distilled(MethodTrainer):
@@ -82,15 +70,15 @@ class Distilled(MethodTrainer):
 
     L_sup is the supervised loss over the pixels of labelled images, L_T = (CE + Dice) / 2 of the prediction and t over
     those of unlabelled ones, see `soft_target_loss`. The teacher's predictions are made once, before the training
-    (`custom.inferers.add_soft_labels`), so that a step costs as much as one of supervised training. In a batch, with
-    some probability, all images get a rectangle of another one (CutMix, Yun et al., ICCV 2019), and their targets
-    likewise; an image may then have pixels of both kinds.
+    (`custom.inferers.add_soft_labels`), so that a step costs as much as one of supervised training. With some
+    probability an image gets a box of another one (CutMix, Yun et al., ICCV 2019), and its targets likewise: an image
+    may then have pixels of both kinds.
 
     Distillation is that of Hinton et al. ("Distilling the knowledge in a neural network", 2015), at temperature 1.
 
     Args:
         distillation_weight: w.
-        cutmix_probability: how often a batch is mixed.
+        cutmix_probability: of a box, for each image.
         kwargs: see `MethodTrainer`; `network` is a `UNet`. Batches have a "soft_label" [B_u, K - 1, H, W] of the
             unlabelled images, the teacher's probabilities of the foreground classes.
 
@@ -107,9 +95,7 @@ class Distilled(MethodTrainer):
 
     def loss(self, batch: Batch, weight: float) -> tuple[Tensor, dict[str, Tensor]]:
         """See `MethodTrainer.loss`."""
-        images, targets = batch.images, Targets.of(batch)
-        if torch.rand(()) < self.cutmix_probability:
-            images, targets = mix(images, targets)
+        images, targets = cut_and_mix(batch.images, Targets.of(batch), self.cutmix_probability)
         logits = self.forward(self.network, images)
         labelled = decided(targets.labels).any(dim=(1, 2, 3))
         terms = {"supervised": self.loss_function(logits[labelled], targets.labels[labelled])}
