@@ -11,7 +11,16 @@ from tests.methods.conftest import make_unet
 def test_it_times_a_model_and_says_how_far_its_exports_are_off(tmp_path, capsys):
     pytest.importorskip("onnxruntime")
     save_model(make_unet(), tmp_path / "model.pt")
-    options = ["--checkpoint", str(tmp_path / "model.pt"), "--image-size", "32", "--repeats", "1", "--int8", "--profile"]
+    options = [
+        "--checkpoint",
+        str(tmp_path / "model.pt"),
+        "--image-size",
+        "32",
+        "--repeats",
+        "1",
+        "--int8",
+        "--profile",
+    ]
     result = main(options)
     assert result["milliseconds"].keys() == {"pytorch", "onnx", "onnx_int8"}
     assert result["largest_difference"]["onnx"] < 1e-4
