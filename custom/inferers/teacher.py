@@ -80,6 +80,10 @@ def add_soft_labels(
     A file is a NumPy array of bytes [K - 1, W, H]: the probabilities of all classes but the background, times 255, for
     the upright image scaled to `image_size`. Only images are read, no masks. A run that is resumed finds its files.
 
+    >>> from custom.inferers import add_soft_labels
+    >>> add_soft_labels([], None, "teacher", num_classes=2, image_size=224)  # no image needs no teacher
+    []
+
     Args:
         items: data items with an "image".
         teacher: the `model.pt` of a run, or several, whose probabilities are averaged; of any network.
