@@ -14,6 +14,7 @@ COMMANDS = {
     "prepare": ("custom.prepare.command", "Turn a download or your own folder into checked training data."),
     "benchmark": ("custom.benchmark.command", "Compare methods on a bundle and write one table."),
     "export": ("custom.export", "Write a bundle with all it needs to one folder or ZIP file."),
+    "ship": ("custom.shipping", "Make a trained model the bundle's own, in half precision."),
     "duplicates": ("custom.prepare.duplicates.search", "Find images that a data set holds more than once."),
     "label-app": ("custom.monai_label.command", "Make an app for MONAI Label from bundles."),
     "phantom": ("custom.phantoms.dataset", "Write a synthetic data set."),

@@ -27,7 +27,7 @@ from custom.checkpoints.untrained import UNTRAINED
 from custom.command_line import BUNDLE, Command, PathTo, run_command
 from custom.errors import InputError
 
-__all__ = ["export_bundle", "main"]
+__all__ = ["check_bundle", "export_bundle", "is_trainable_in_monai_label", "main"]
 
 REQUIRED = ("configs/metadata.json", "configs/inference.yaml", "LICENSE")
 PARTS = ("configs", "docs", "first_stages", "LICENSE", "large_files.yml")
@@ -57,21 +57,19 @@ def export_bundle(
         checkpoint: the `model.pt` of a run, which becomes `models/model.pt`; None for the bundle's own, if there.
         overwrite: replace what lies at `output`: a file, an empty folder or a bundle, no other folder.
         monai_label: make a bundle for `model/` of a MONAI Label app: the overlays of `custom/configs/monai_label` are
-            merged into its configurations, and its metadata names all classes, the background first.
+            merged into its configurations, and its metadata names all classes, the background first. With a model of
+            another network than SemiGDA it has no configuration of a training, and MONAI Label offers inference alone.
 
     Returns:
         The path written.
 
     Raises:
-        InputError: no bundle at `bundle`, no model at `checkpoint`, for MONAI Label a model of another method, or
-            `output` is taken or cannot be written.
+        InputError: no bundle at `bundle`, no model at `checkpoint`, or `output` is taken or cannot be written.
     """
     bundle, output = Path(bundle).absolute(), Path(output).absolute()
     from custom.networks import model_details
 
-    missing = [name for name in REQUIRED if not (bundle / name).is_file()]
-    if missing:
-        raise InputError(f"{bundle} is not a bundle: {missing[0]} is missing; give the folder that holds configs/")
+    check_bundle(bundle)
     if monai_label and not (bundle / "configs" / "train.yaml").is_file():
         raise InputError(f"{bundle} cannot be trained in MONAI Label: configs/train.yaml is missing")
     model = Path(checkpoint) if checkpoint is not None else bundle / "models" / "model.pt"
@@ -79,8 +77,6 @@ def export_bundle(
         model_details(model)  # raises where it is no model
     else:
         model = None
-    if monai_label and model is not None:
-        _check_trainable_in_monai_label(model)
     _check_output(output, bundle, overwrite)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +85,9 @@ def export_bundle(
             _copy(bundle, model, copy)
             _make_relative(copy / "configs")
             if monai_label:
-                _configure_for_monai_label(copy / "configs")
+                _configure_for_monai_label(
+                    copy / "configs", trainable=model is None or is_trainable_in_monai_label(model)
+                )
                 _name_all_classes(copy / "configs" / "metadata.json", model)
             else:
                 _write_as_json(copy / "configs")
@@ -101,6 +99,17 @@ def export_bundle(
     except (OSError, shutil.Error) as error:
         raise InputError(f"cannot write {output}: {_reason(error)}") from error
     return output
+
+
+def check_bundle(bundle: Path) -> None:
+    """Refuse a folder that is no bundle.
+
+    Raises:
+        InputError: a file that every bundle has is missing.
+    """
+    missing = [name for name in REQUIRED if not (bundle / name).is_file()]
+    if missing:
+        raise InputError(f"{bundle} is not a bundle: {missing[0]} is missing; give the folder that holds configs/")
 
 
 def _check_output(output: Path, bundle: Path, overwrite: bool) -> None:
@@ -137,15 +146,11 @@ def _copy(bundle: Path, model: Path | None, copy: Path) -> None:
             shutil.copy2(note, copy / "models" / note.name)
 
 
-def _check_trainable_in_monai_label(model: Path) -> None:
+def is_trainable_in_monai_label(model: str | os.PathLike) -> bool:
+    """Whether a bundle for MONAI Label can train this model: it trains SemiGDA; other networks predict only."""
     from custom.checkpoints import load_checkpoint
 
-    name = load_checkpoint(model)["architecture"].get("network", "SemiGDA")
-    if name != "SemiGDA":
-        raise InputError(
-            f"{model} holds a {name}, but in MONAI Label the bundle trains SemiGDA: give a model.pt of method semigda, "
-            "or export without --monai-label, for inference"
-        )
+    return load_checkpoint(model)["architecture"].get("network", "SemiGDA") == "SemiGDA"
 
 
 def _make_relative(configs: Path) -> None:
@@ -161,8 +166,11 @@ def _write_as_json(configs: Path) -> None:
             _save(_load(file), file.with_suffix(".json"))
 
 
-def _configure_for_monai_label(configs: Path) -> None:
-    """Merge the overlays into the files that MONAI Label reads, and leave no YAML file."""
+def _configure_for_monai_label(configs: Path, trainable: bool) -> None:
+    """Merge the overlays into the files that MONAI Label reads, and leave no YAML file.
+
+    Without a file for training MONAI Label offers inference alone.
+    """
     from monai.bundle import ConfigParser
 
     _write_as_json(configs)
@@ -172,6 +180,8 @@ def _configure_for_monai_label(configs: Path) -> None:
     _save(_load(CODE / "configs" / "multi_gpu_train.yaml"), configs / "multi_gpu_train.json")
     for file in configs.glob("*.yaml"):
         file.unlink()
+    for name in () if trainable else ("train", "multi_gpu_train"):
+        (configs / f"{name}.json").unlink()
 
 
 def _load(file: Path) -> dict[str, Any]:

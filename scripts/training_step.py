@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from custom.methods import MethodTrainer
     from custom.networks import SemiGDA
 
-__all__ = ["decode_in_two_passes", "main"]
+__all__ = ["decode_in_two_passes", "main", "measure"]
 
 
 def decode_in_two_passes(network: SemiGDA, images: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ def decode_in_two_passes(network: SemiGDA, images: Tensor) -> Tensor:
     return torch.cat(decoded)
 
 
-def _measure(calls: dict[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, float]:
+def measure(calls: dict[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, float]:
     """Median seconds of each call; the calls take turns, so that other load affects all in the same way."""
     import torch
 
@@ -126,7 +126,7 @@ def command(
             decoded = decode_in_two_passes(network, both)
         decoded.sum().backward()
 
-    seconds = _measure(
+    seconds = measure(
         {
             "alignment_step": _trainer_step(align, pair, 1),
             "segmentation_step": _trainer_step(segment, pair, 1),

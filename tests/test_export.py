@@ -326,14 +326,14 @@ def test_the_command_exports_for_monai_label(trainable, tmp_path, capsys):
     assert configurations_of(tmp_path / "out")["train.json"]["run_name"] == "monai_label"
 
 
-def test_for_monai_label_the_model_of_another_method_is_refused(trainable, tmp_path, message_of):
+def test_for_monai_label_the_model_of_another_method_predicts_and_has_no_training(trainable, tmp_path):
     path = tmp_path / "other" / "model.pt"
     save_model(UNet(widths=(4, 4, 4, 4, 4)), path)
-    with pytest.raises(InputError) as error:
-        export_bundle(trainable, tmp_path / "out", path, monai_label=True)
-    assert "in MONAI Label the bundle trains SemiGDA" in message_of(error)
-    export_bundle(trainable, tmp_path / "out", path)  # for inference it is as good as any
-    assert (tmp_path / "out" / "models" / "model.pt").is_file()
+    output = export_bundle(trainable, tmp_path / "out", path, monai_label=True)
+    assert configurations_of(output).keys() == {"inference.json", "metadata.json"}
+    assert (output / "models" / "model.pt").read_bytes() == path.read_bytes()
+    export_bundle(trainable, tmp_path / "plain", path)
+    assert (tmp_path / "plain" / "configs" / "train.json").is_file()
 
 
 def test_the_command_reports_that_a_bundle_has_no_weights(bundle, model, tmp_path, capsys):

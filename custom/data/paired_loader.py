@@ -52,6 +52,7 @@ class PairedLoader:
         rank: number of this process, from 0; None for what `ignite.distributed` knows.
         world_size: number of processes; None likewise.
         image_keys: keys of the items that batches keep besides "label"; a method may want several views of each image.
+        unlabelled_keys: further keys that batches keep of unlabelled items alone, such as a teacher's predictions.
 
     Attributes:
         labelled_batch_size, unlabelled_batch_size: the sizes in use.
@@ -72,6 +73,7 @@ class PairedLoader:
         rank: int | None = None,
         world_size: int | None = None,
         image_keys: Sequence[str] = ("image",),
+        unlabelled_keys: Sequence[str] = (),
     ) -> None:
         if len(labelled) == 0:
             raise InputError("training needs at least one labelled image; add labels to the datalist")
@@ -90,6 +92,7 @@ class PairedLoader:
         self.num_workers = num_workers
         self.pin_memory = pin_memory
         self.image_keys = tuple(image_keys)
+        self.unlabelled_keys = tuple(unlabelled_keys)
         self.epoch = 0
         if self.rank == 0:
             self._warn_of_few_images(labelled_batch_size, unlabelled_batch_size)
@@ -134,7 +137,8 @@ class PairedLoader:
         images = self.image_keys
         loaders = {"labelled": self._loader(self.labelled, self.labelled_batch_size, (*images, "label"), stream=0)}
         if self.unlabelled_batch_size > 0:
-            loaders["unlabelled"] = self._loader(self.unlabelled, self.unlabelled_batch_size, images, stream=1)
+            keys = (*images, *self.unlabelled_keys)
+            loaders["unlabelled"] = self._loader(self.unlabelled, self.unlabelled_batch_size, keys, stream=1)
         for batches in zip(*loaders.values(), strict=True):
             yield dict(zip(loaders, batches, strict=True))
 

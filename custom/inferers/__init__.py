@@ -8,5 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "branch_inferer": ["BranchInferer"],
+        "class_probabilities": ["class_probabilities"],
+        "teacher": ["add_soft_labels", "predict_flipped"],
     },
 )

@@ -13,5 +13,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "decided_dice_ce": ["DecidedDiceCELoss"],
         "pseudo_labels": ["PseudoLabels"],
         "soft_label_dice": ["SoftLabelDiceLoss"],
+        "soft_target_loss": ["soft_target_loss"],
     },
 )

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "bcp": ["BidirectionalCopyPaste"],
         "cps": ["CrossPseudoSupervision"],
         "diffrect": ["DiffRect"],
+        "distilled": ["Distilled"],
         "fixmatch": ["FixMatch"],
         "ict": ["InterpolationConsistency"],
         "mc_net": ["MutualConsistency"],

@@ -32,7 +32,7 @@ class Batch(NamedTuple):
         labels: class indices of the labelled rows, [B_l, 1, H, W], float; `IGNORED_LABEL` where undecided.
         strong_views: the same images after strong augmentation, each of the shape of `images`; one for each key of the
             loader's `image_keys` that begins with "strong".
-        extra: further keys of the batch, for methods that need them; labelled rows first.
+        extra: further keys of the batch, for methods that need them; labelled rows first, if they have the key.
     """
 
     images: Tensor
@@ -69,7 +69,8 @@ class Batch(NamedTuple):
         def stack_images(key: str) -> Tensor:
             return stack(key).contiguous(memory_format=torch.channels_last) if channels_last else stack(key)
 
-        others = [key for key in parts["labelled"] if key not in ("image", "label")]
+        keys = dict.fromkeys(key for part in parts.values() for key in part)
+        others = [key for key in keys if key not in ("image", "label")]
         return cls(
             stack_images("image"),
             parts["labelled"]["label"].to(device),

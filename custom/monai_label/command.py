@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from custom.checkpoints.untrained import mark_as_untrained
+from custom.checkpoints.untrained import is_trained, mark_as_untrained
 from custom.command_line import BUNDLE, SEED, Command, PathOrId, PathTo, Text, WholeNumber, run_command
 from custom.error_causes import find_input_error
 from custom.errors import InputError
@@ -41,8 +41,9 @@ def add_bundle(
     Args:
         bundle: folder of the bundle.
         app: folder of the app.
-        checkpoint: `model.pt` of a run; None for an untrained model.
-        settings: keys of the bundle's `train.yaml` for an untrained model, such as first_stage and width.
+        checkpoint: `model.pt` of a run; None for the bundle's own model, and an untrained one where there is none.
+        settings: keys of the bundle's `train.yaml` for an untrained model, such as first_stage and width; with any of
+            them the bundle's own model is left out.
         overwrite: replace the bundle if the app has it and has not trained it.
 
     Returns:
@@ -58,6 +59,9 @@ def add_bundle(
     settings = check_values("train", settings or {}, settings)
     _check_app(app)
     place = app / "model" / bundle.resolve().name
+    own = bundle / "models" / "model.pt"
+    if checkpoint is None and not settings and is_trained(own):
+        checkpoint = own
     with tempfile.TemporaryDirectory() as temporary:
         model = Path(checkpoint) if checkpoint is not None else Path(temporary) / "model.pt"
         if checkpoint is None:
@@ -110,7 +114,10 @@ def _save_untrained(bundle: Path, model: Path, settings: dict[str, Any]) -> None
     help="Folder of the bundle, such as bundles/semigda_busi.",
 )
 @click.option(
-    "--checkpoint", type=PathTo("file"), metavar="FILE", help="model.pt of a run (default: an untrained model)."
+    "--checkpoint",
+    type=PathTo("file"),
+    metavar="FILE",
+    help="model.pt of a run (default: the bundle's own; with options below, an untrained one).",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the bundle if the app has not trained it yet.")
 @click.option("--first-stage", type=PathOrId(), metavar="PATH_OR_ID", help="Of an untrained model, as all below.")
@@ -129,6 +136,10 @@ def command(app: Path, bundle: Path, checkpoint: Path | None, overwrite: bool, *
     settings = {KEYS.get(key, key): value for key, value in settings.items()}
     added = add_bundle(bundle, app, checkpoint, settings, overwrite)
     print(f"bundle written to {added}")
+    if not (added / "configs" / "train.json").is_file():
+        print(
+            "it predicts, and cannot be trained in MONAI Label, where bundles train SemiGDA: its model is another one"
+        )
     print(
         f"start the server: monailabel start_server --app {shlex.quote(str(app))} --studies FOLDER_OF_IMAGES "
         "--host 127.0.0.1"

@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from custom.errors import InputError
 from custom.first_stage.loading import load_first_stage
 from custom.first_stage.model import FirstStage, build_first_stage
-from custom.labels.codec import most_likely
+from custom.labels.codec import LabelCodec, most_likely
 from custom.labels.palette_codec import PaletteCodec, make_label_codec
 from custom.networks.blocks import start_from_seed
 from custom.networks.latent_mapper import LatentMapper

@@ -19,6 +19,7 @@ from custom.options.kinds import (
     choice,
     list_of,
     number,
+    one_or_several,
     optional,
     whole,
 )
@@ -118,6 +119,8 @@ METHODS: Kinds = {  # of custom/methods
     "train#method#latent_weight": WEIGHT,
     "train#method#cutmix_prob": SHARE,
     "train#method#threshold": optional(SHARE),
+    "train#method#distillation_weight": WEIGHT,
+    "train#method#cutmix_probability": SHARE,
     "train#method#temperature": TEMPERATURE,
     "train#method#alpha": number(0, 1e6, above=True),
     "train#method#rectifier_learning_rate": RATE,
@@ -188,6 +191,7 @@ COMMANDS: dict[str, Kinds] = {
         "encoder_learning_rate_factor": WEIGHT,
         "ema_decay": optional(number(0, 1, above=True, below=True)),
         "initial_weights": optional(PATH),
+        "teacher": optional(one_or_several(PATH, 16)),
         "preset": NAME,
         "method": NAME,
         "channels_last": YES_OR_NO,
@@ -225,6 +229,6 @@ PARTS = frozenset(
     "imports initialize start run finalize training alignment segmentation from_scratch data facts found load resize "  # noqa: SIM905
     "augmentation model_details starting_details network_def network optimizer lr_scheduler align train validate test "
     "tracker session preprocessing postprocessing dataset dataloader inferer report evaluator handlers phantom "
-    "labels_only".split()
+    "labels_only soft_labels".split()
 )
 """Names of parts of the configurations: no options, but changed in files."""

@@ -18,7 +18,7 @@ from custom.plain_names import MOST_BYTES, folder_name_fault
 
 __all__ = [
     "DEVICE", "LABELLED", "NAME", "PATH", "SOURCE", "TEXT", "YES_OR_NO", "Wanted", "choice", "list_of", "number",
-    "optional", "starts_like_an_expression", "whole",
+    "one_or_several", "optional", "starts_like_an_expression", "whole",
 ]  # fmt: skip
 
 YES, NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
@@ -71,6 +71,14 @@ def list_of(kind: Any, least: int, most: int) -> Any:
     return Annotated[list[kind], BeforeValidator(_list), Field(min_length=least, max_length=most), Wanted(words)]
 
 
+def one_or_several(kind: Any, most: int) -> Any:
+    """A value of `kind`, or a list of 1 to `most` of them, which a command line writes as "[a, b]"."""
+    wanted = _wanted(kind)
+    several = Annotated[list[kind], Field(min_length=1, max_length=most)]
+    words = Wanted(f"{wanted.words}, or a list of up to {most}", wanted.is_text)
+    return Annotated[several | kind, BeforeValidator(_maybe_list), words]
+
+
 def _wanted(kind: Any) -> Wanted:
     return next(mark for mark in kind.__metadata__ if isinstance(mark, Wanted))
 
@@ -114,6 +122,11 @@ def _list(value: Any) -> list:
     if not isinstance(value, (list, tuple)):
         raise ValueError("not a list")
     return list(value)
+
+
+def _maybe_list(value: Any) -> Any:
+    is_list = isinstance(value, str) and value.startswith("[") and value.endswith("]")
+    return _list(value) if is_list or isinstance(value, tuple) else value
 
 
 def _text(value: Any) -> str:

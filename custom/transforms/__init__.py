@@ -12,5 +12,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "enhancement": ["RandEnhanced"],
         "loading": ["LoadImageAndLabeld"],
         "saving": ["SavePictured"],
+        "soft_labels": ["LoadSoftLabeld"],
     },
 )

@@ -14,7 +14,7 @@ from PIL import Image
 from custom.checkpoints import load_checkpoint
 from custom.error_causes import find_input_error
 from custom.handlers import StageCheckpoint
-from custom.networks import load_model
+from custom.networks import UNet, load_model, save_model
 from tests.bundles.conftest import OVERLAYS, make_workflow, train
 from tests.bundles.test_inference import predict
 from tests.bundles.test_resume import assert_equal
@@ -28,6 +28,7 @@ SMALL = {
         "network_def#denoiser_widths": [8, 8],
         "network_def#time_channels": 16,
     },
+    "distilled": {"encoder": "none"},
 }
 
 
@@ -35,7 +36,17 @@ def files(method):
     return ("train.yaml", f"methods/{method}.yaml")
 
 
-def train_method(method, dataset_dir, runs_dir, **settings):
+def save_teacher(folder, num_classes=2):
+    """A `model.pt` of random weights, the same for each number of classes."""
+    path = folder / f"teacher_of_{num_classes}.pt"
+    if not path.is_file():
+        save_model(UNet(num_classes, seed=0), path, {"image_size": 48})
+    return str(path)
+
+
+def train_method(method, dataset_dir, runs_dir, num_classes=2, **settings):
+    if method == "distilled":
+        settings = {"teacher": save_teacher(runs_dir, num_classes), **settings}
     return train(dataset_dir, runs_dir, files=files(method), **SMALL.get(method, {}), **settings)
 
 
@@ -68,7 +79,7 @@ def finished(phantom, phantom_of_classes, tmp_path_factory):
     def run(method, num_classes=2):
         if (method, num_classes) not in runs:
             data = phantom if num_classes == 2 else phantom_of_classes
-            runs[method, num_classes] = train_method(method, data, tmp_path_factory.mktemp(method))
+            runs[method, num_classes] = train_method(method, data, tmp_path_factory.mktemp(method), num_classes)
         return runs[method, num_classes]
 
     return run
@@ -76,7 +87,7 @@ def finished(phantom, phantom_of_classes, tmp_path_factory):
 
 def test_all_methods_of_the_comparison_are_there():
     peers = {"supervised", "ua_mt", "fixmatch", "cps", "mc_net", "urpc", "ict", "diffrect", "bcp", "unimatch_v2"}
-    ours = {"scdl_supervised", "scdl_cps", "scdl_mc_net", "semigda_supervised", "semigda_plus"}
+    ours = {"scdl_supervised", "scdl_cps", "scdl_mc_net", "semigda_supervised", "semigda_plus", "distilled"}
     assert set(METHODS) == peers | ours
 
 
@@ -193,7 +204,14 @@ def test_masks_of_unlabelled_images_are_never_opened_by_a_method(phantom, tmp_pa
     shutil.copytree(phantom, folder)
     hidden = json.loads((folder / "datalist.json").read_text())["training"][2]["label"]
     (folder / hidden).write_bytes(b"not an image")
-    for method in ("supervised", "ua_mt", "fixmatch", "diffrect", "scdl_supervised"):  # all ways to read a batch
+    for method in (
+        "supervised",
+        "ua_mt",
+        "fixmatch",
+        "diffrect",
+        "scdl_supervised",
+        "distilled",
+    ):  # all ways to read a batch
         run = train_method(method, folder, tmp_path / "runs", labelled=2, segmentation_epochs=1)
         assert (run / "model.pt").is_file()
     with pytest.raises(RuntimeError) as error:

@@ -99,6 +99,15 @@ def test_more_views_change_neither_order_nor_draws():
     assert one == two
 
 
+def test_keys_of_unlabelled_items_alone_are_kept_beside_the_others_and_change_no_draw():
+    data = (dataset(4, "image", "label"), dataset(6, "image", "taught"))
+    with_key, without = (PairedLoader(*data, 2, 3, unlabelled_keys=keys) for keys in (("taught",), ()))
+    for one, two in zip(contents(with_key), contents(without), strict=True):
+        assert (set(one["labelled"]), set(one["unlabelled"])) == ({"image", "label"}, {"image", "taught"})
+        del one["unlabelled"]["taught"]
+        assert one == two
+
+
 def test_a_view_that_the_images_lack_is_an_error():
     with pytest.raises(KeyError, match="strong_image"):
         next(iter(loader(image_keys=("image", "strong_image"))))

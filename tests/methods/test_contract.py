@@ -11,6 +11,7 @@ import pytest
 import torch
 from ignite.engine import Events
 from torch import nn
+from torch.nn.functional import one_hot
 from torch.optim import SGD
 
 from custom.handlers import StageCheckpoint
@@ -20,6 +21,7 @@ from custom.methods import (
     CrossPseudoSupervision,
     CrossPseudoSupervisionWithSCDL,
     DiffRect,
+    Distilled,
     FixMatch,
     InterpolationConsistency,
     MutualConsistency,
@@ -91,6 +93,16 @@ def of_semigda(
     return make
 
 
+def of_distilled(num_classes: int, batches: list[dict], **arguments: Any) -> MethodTrainer:
+    """Distillation from a teacher that is half certain of the class which is brightest where the image is."""
+    taught = copy.deepcopy(batches)
+    for batch in taught:
+        if "unlabelled" in batch:
+            grey = batch["unlabelled"]["image"].mean(dim=1) * (num_classes - 1)
+            batch["unlabelled"]["soft_label"] = 0.5 * one_hot(grey.round().long(), num_classes).moveaxis(-1, 1)[:, 1:]
+    return make_trainer(Distilled, UNet(num_classes, **SMALL), taught, **arguments)
+
+
 SEMIGDA = {
     "SemiGDA, alignment": of_semigda(SemiGDAAlignment),
     "SemiGDA, segmentation": of_semigda(SemiGDASegmentation, mixing_start=0.0),
@@ -106,6 +118,7 @@ METHODS = {
     "FixMatch of SSL4MIS": of(FixMatch, UNet, SMALL, pseudo="ssl4mis"),
     "UniMatch V2": of(UniMatchV2, UNetWithTeacher, SMALL, threshold=0.6),
     "BCP": of(BidirectionalCopyPaste, UNetWithTeacher, SMALL | {"warm_up": False}, pretrain_share=0.5),
+    "Distilled": of_distilled,
     "CPS": of(CrossPseudoSupervision, UNetPair, SMALL),
     "MC-Net": of(MutualConsistency, UNet, SMALL | TWO_DECODERS),
     "URPC": of(UncertaintyRectifiedPyramidConsistency, UNetWithPyramid, SMALL),
