@@ -40,7 +40,7 @@ class SemiGDAPlus(SemiGDASegmentation):
             the other one, as in SemiGDA.
         strong_view: false shows the student the weak view.
         cutmix: false pastes nothing.
-        cutmix_prob: probability of a rectangle in an image.
+        cutmix_probability: probability of a rectangle in an image.
         pseudo: "soft" for the soft labels themselves, with a Dice loss of squared denominators; "masked" for the
             nearest class, of which pixels with a smaller membership than `threshold` are left out; "hard" for
             SemiGDA's, see `PseudoLabels`; "off" for no L_u: pseudo-labels, hard ones, then serve the mixing alone.
@@ -60,7 +60,7 @@ class SemiGDAPlus(SemiGDASegmentation):
         teacher: bool = True,
         strong_view: bool = True,
         cutmix: bool = True,
-        cutmix_prob: float = 0.5,
+        cutmix_probability: float = 0.5,
         pseudo: str = "soft",
         threshold: float = 0.9,
         **kwargs: Any,
@@ -73,7 +73,7 @@ class SemiGDAPlus(SemiGDASegmentation):
         self.teacher = teacher
         self.strong_views = int(strong_view)
         self.cutmix = cutmix
-        self.cutmix_prob = cutmix_prob
+        self.cutmix_probability = cutmix_probability
         self.threshold = threshold
         self.soft_loss = SoftLabelDiceLoss(self.network.num_classes, squared=True)
 
@@ -124,7 +124,7 @@ class SemiGDAPlus(SemiGDASegmentation):
         views = batch.strong_views[0] if self.strong_views else batch.images
         unlabelled = views[batch.labelled :]
         if self.cutmix:
-            masks = cutmix_masks(len(unlabelled), *unlabelled.shape[-2:], self.cutmix_prob, unlabelled.device)
+            masks = cutmix_masks(len(unlabelled), *unlabelled.shape[-2:], self.cutmix_probability, unlabelled.device)
             unlabelled, *labels = (mix(each, each.flip(0), masks) for each in (unlabelled, *pseudo))
             pseudo = BranchOutputs(*labels)
         images = torch.cat([batch.images[: batch.labelled], unlabelled])

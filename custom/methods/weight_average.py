@@ -17,8 +17,8 @@ __all__ = ["WeightAverage"]
 class WeightAverage:
     """Moving average of everything of a network that training changes, running statistics too.
 
-    After update t (from 1) the average becomes a * average + (1 - a) * weights with a = min((1 + t) / (10 + t), decay),
-    as in TensorFlow: a short run is not held back by its random start. PyTorch's `AveragedModel` and Ignite's
+    At update t (from 0) the average becomes a * average + (1 - a) * weights with a = min(t / (10 + t), decay): the first
+    one copies the weights, whatever was loaded before, and a short run is not held back by its start. PyTorch's `AveragedModel` and Ignite's
     `EMAHandler` copy the whole network, with the frozen autoencoder, and leave the exchange for validation to others.
 
     >>> import torch
@@ -29,10 +29,15 @@ class WeightAverage:
     >>> _ = layer.weight.data.fill_(1.0)
     >>> average.update()
     >>> with average.in_use():
-    ...     round(layer.weight.item(), 3)
-    0.818
-    >>> layer.weight.item()
+    ...     layer.weight.item()
     1.0
+    >>> _ = layer.weight.data.fill_(2.0)
+    >>> average.update()
+    >>> with average.in_use():
+    ...     round(layer.weight.item(), 3)
+    1.909
+    >>> layer.weight.item()
+    2.0
 
     Args:
         network: the network; of one with `trainable_state_dict` only that part is averaged.
@@ -58,8 +63,8 @@ class WeightAverage:
     @torch.no_grad()
     def update(self) -> None:
         """Move the average towards the weights, after each step of the optimiser."""
+        decay = min(self.updates / (10 + self.updates), self.decay)
         self.updates += 1
-        decay = min((1 + self.updates) / (10 + self.updates), self.decay)
         for name, tensor in self._current().items():
             average = self.weights[name]
             if average.is_floating_point():
@@ -69,7 +74,12 @@ class WeightAverage:
 
     @torch.no_grad()
     def exchange(self) -> None:
-        """Put the average into the network and keep the weights in its place; a second call undoes it."""
+        """Put the average into the network and keep the weights in its place; a second call undoes it.
+
+        Before the first update there is no average, and nothing happens.
+        """
+        if not self.updates:
+            return
         for name, tensor in self._current().items():
             kept = tensor.clone()
             tensor.copy_(self.weights[name])

@@ -162,7 +162,7 @@ def test_each_switch_changes_what_is_learnt(change, network):
     """In the second iteration, when the teacher is no longer the student."""
     other = copy.deepcopy(network)
     batches = [make_batch(strong=True, size=16, seed=seed) for seed in (1, 2)]
-    settings = {"mixing_start": 0.0, "cutmix_prob": 1.0, "threshold": 0.6}
+    settings = {"mixing_start": 0.0, "cutmix_probability": 1.0, "threshold": 0.6}
     whole, changed = (
         run(make(each, batches, **{**settings, **more})) for each, more in ((network, {}), (other, change))
     )

@@ -22,13 +22,13 @@ def weights_of(network):
 
 def test_the_average_by_hand():
     layer = nn.Linear(1, 1, bias=False)
-    layer.weight.data.fill_(1.0)
     average = WeightAverage(layer, decay=0.25)
-    expected = 1.0
-    for update, value in enumerate((3.0, 5.0, 7.0, -2.0), start=1):
+    layer.weight.data.fill_(1.0)  # loaded after the average was made
+    expected = 0.0
+    for update, value in enumerate((3.0, 5.0, 7.0, 9.0, 4.0, -2.0)):
         layer.weight.data.fill_(value)
         average.update()
-        decay = min((1 + update) / (10 + update), 0.25)
+        decay = min(update / (10 + update), 0.25)
         expected = decay * expected + (1 - decay) * value
     assert average.weights["weight"].item() == pytest.approx(expected)
     with average.in_use():
@@ -39,11 +39,20 @@ def test_the_average_by_hand():
 def test_running_statistics_are_averaged_and_counts_are_those_of_the_network():
     layer = nn.BatchNorm1d(1)
     average = WeightAverage(layer, decay=0.5)
+    average.update()
     layer.train()(torch.tensor([[1.0], [3.0]]))
     average.update()
     kept = average.weights
     assert kept["num_batches_tracked"] == 1
     assert 0 < kept["running_mean"].item() < layer.running_mean.item()
+
+
+def test_before_its_first_update_the_average_is_the_network_as_it_is():
+    layer = nn.Linear(1, 1, bias=False)
+    average = WeightAverage(layer, decay=0.5)
+    layer.weight.data.fill_(4.0)
+    with average.in_use():
+        assert layer.weight.item() == 4.0
 
 
 def test_a_frozen_first_stage_is_not_copied():
