@@ -126,7 +126,9 @@ def _list(value: Any) -> list:
 
 def _maybe_list(value: Any) -> Any:
     is_list = isinstance(value, str) and value.startswith("[") and value.endswith("]")
-    return _list(value) if is_list or isinstance(value, tuple) else value
+    if is_list or not isinstance(value, (str, os.PathLike)):
+        return _list(value)
+    return value
 
 
 def _text(value: Any) -> str:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file")
 QUICKSTART = CONFIGS / "quickstart.yaml"
 METHODS = {
     name: OVERLAYS / "methods" / f"{name}.yaml"
-    for name in ("diffrect", "scdl_cps", "ict", "fixmatch", "mc_net", "ua_mt", "distilled")
+    for name in ("diffrect", "scdl_cps", "ict", "fixmatch", "mc_net", "ua_mt", "distilled", "bcp")
 }
 OWN_FILE = "is no option: change it in a file of your own"
 
