@@ -20,7 +20,7 @@ from custom.errors import InputError
 from custom.files import short_names, write_whole
 from custom.handlers.case_sheet import Case, draw_cases
 from custom.labels.codec import LabelCodec
-from custom.metrics.image_scores import score_image
+from custom.metrics.image_scores import own_size_dice, score_image
 from custom.metrics.score_summary import CONFIDENCE, summarise_scores
 from custom.tables import to_csv
 
@@ -32,7 +32,8 @@ class EvaluationReport:
 
     Attach it to a MONAI `SupervisedEvaluator` with `decollate=True`, whose output items hold "image" [3, W, H] in
     [0, 1], "label" [1, W, H] with class indices, and "pred" [branches, W, H] with soft ordinal values in [0, K - 1].
-    Pixels labelled `IGNORED_LABEL` enter no score. Batch items may name the "set" they belong to. Written to
+    Pixels labelled `IGNORED_LABEL` enter no score. Batch items may name the "set" they belong to, and may hold an
+    "own_size_label", the label before it was resized: then Dice is computed at that size too. Written to
     `output_dir`, each file whole or not at all:
 
     * `per_image.csv`: one line per image, see `score_image` for the columns. Dice, IoU and shares are in [0, 1], HD95
@@ -53,6 +54,7 @@ class EvaluationReport:
         worst: how many of the worst images.
         empty: HD95 of an image where only one of truth and prediction has a class: "diagonal" or "exclude", see
             `compute_hausdorff_distance_95`.
+        hard_labels: whether "pred" holds whole class numbers, which are not interpolated to the image's own size.
         details: facts about the run (preset, first stage, image size, split, seed, labelled images, ...), copied into
             the summary and shown on the sheet.
 
@@ -71,6 +73,7 @@ class EvaluationReport:
         median: int = 3,
         worst: int = 3,
         empty: str = "diagonal",
+        hard_labels: bool = False,
         details: Mapping[str, Any] | None = None,
     ) -> None:
         self.output_dir = Path(output_dir)
@@ -79,6 +82,7 @@ class EvaluationReport:
         self.title = title
         self.shown = {"best": best, "median": median, "worst": worst}
         self.empty = empty
+        self.hard_labels = hard_labels
         self.details = dict(details or {})
         self.rows: list[dict[str, Any]] = []
         self.summary: dict[str, Any] = {}
@@ -141,6 +145,9 @@ class EvaluationReport:
         predictions = convert_to_tensor(item["pred"], device="cpu", track_meta=False).detach()
         known = {"file": file} | ({"set": entry["set"]} if "set" in entry else {})
         scores = score_image(predictions, truth, self.branches, self.num_classes, self.empty)
+        if "own_size_label" in entry:
+            own_size_truth = convert_to_tensor(entry["own_size_label"], device="cpu", track_meta=False)[0]
+            scores |= own_size_dice(predictions, own_size_truth, self.branches, self.num_classes, self.hard_labels)
         labels = torch.cat([truth[None], LabelCodec.harden(predictions)])
         return Case.keep(known | scores, item["image"], labels)
 

@@ -51,7 +51,7 @@ class Teacher(NamedTuple):
 
 
 def predict_flipped(network: nn.Module, images: Tensor) -> Tensor:
-    """The mean of the probabilities over the images and their flips, along either axis and both; see `class_probabilities`.
+    """Mean `class_probabilities` over the images and their flips, along either axis and along both.
 
     >>> import torch
     >>> from custom.inferers import predict_flipped

@@ -17,9 +17,11 @@ __all__ = ["WeightAverage"]
 class WeightAverage:
     """Moving average of everything of a network that training changes, running statistics too.
 
-    At update t (from 0) the average becomes a * average + (1 - a) * weights with a = min(t / (10 + t), decay): the first
-    one copies the weights, whatever was loaded before, and a short run is not held back by its start. PyTorch's `AveragedModel` and Ignite's
-    `EMAHandler` copy the whole network, with the frozen autoencoder, and leave the exchange for validation to others.
+    At update t, from 0, the average becomes a * average + (1 - a) * weights with a = min(t / (10 + t), decay). So the
+    first update copies the weights, whatever was loaded before, and a short run is not held back by its start.
+
+    PyTorch's `AveragedModel` and Ignite's `EMAHandler` copy the whole network, with the frozen autoencoder, and leave
+    the exchange for validation to others.
 
     >>> import torch
     >>> from custom.methods import WeightAverage

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from monai.metrics import compute_dice, compute_iou
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from custom.errors import InputError
 from custom.labels.codec import LabelCodec
@@ -14,7 +15,7 @@ from custom.labels.ignored import clear_ignored, decided
 from custom.metrics.hausdorff import compute_hausdorff_distance_95
 from custom.metrics.release import release_scores
 
-__all__ = ["score_image"]
+__all__ = ["own_size_dice", "score_image"]
 
 
 def score_image(
@@ -67,6 +68,30 @@ def score_image(
         release = release_scores(labels[0].T, truth.T)  # from [W, H] to rows of the picture
         scores |= {f"release.{name}": value for name, value in release.items()}
     return scores
+
+
+def own_size_dice(
+    predictions: Tensor, truth: Tensor, branches: Sequence[str], num_classes: int = 2, hard_labels: bool = False
+) -> dict[str, float]:
+    """Dice at the size of the image as it was read, which the prediction is interpolated to.
+
+    Args:
+        predictions: as for `score_image`.
+        truth: class indices of that size, [W, H], with `IGNORED_LABEL` where the class is undecided.
+        branches: a name for each prediction.
+        num_classes: K, with the background.
+        hard_labels: whether the predictions are whole class numbers, of which the nearest is taken; others are
+            interpolated bilinearly.
+
+    Returns:
+        `BRANCH.dice_own_size` for each branch, the mean over foreground classes; 1 when both sides are empty.
+    """
+    mode = {"mode": "nearest-exact"} if hard_labels else {"mode": "bilinear", "align_corners": False}
+    resized = interpolate(predictions.float()[None], size=tuple(truth.shape), **mode)[0]
+    labels = clear_ignored(LabelCodec.harden(resized).clamp(max=num_classes - 1), truth)
+    y = _one_hot(clear_ignored(truth, truth)[None], num_classes).expand(len(labels), -1, -1, -1)
+    dice = compute_dice(_one_hot(labels, num_classes).float(), y.float(), include_background=False, ignore_empty=False)
+    return {f"{name}.dice_own_size": values.nanmean().item() for name, values in zip(branches, dice, strict=True)}
 
 
 def _overlap(y_pred: Tensor, y: Tensor, empty: str) -> dict[str, Tensor]:

@@ -23,6 +23,8 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     prediction, scores = next(iter(rows.items()))
     for name, part in summary.get("sets", {}).items():
         rows[f"{prediction}, {name} ({part['images']} images)"] = part["branches"][prediction]
+    if "dice_own_size" in scores:
+        rows[f"{prediction}, at the images' own size"] = {"dice": scores["dice_own_size"], "iou": {}, "hd95": {}}
     if summary["num_classes"] > 2:
         for number in range(1, summary["num_classes"]):
             rows[f"{prediction}, class {number}"] = {metric: scores[f"{metric}_class_{number}"] for metric in METRICS}

@@ -40,6 +40,11 @@ class TrainingNetworks(nn.Module):
         return self.deployed.branches
 
     @property
+    def hard_labels(self) -> bool:
+        """Whether `forward` gives whole class numbers only, which must not be interpolated."""
+        return self.deployed.hard_labels
+
+    @property
     def architecture(self) -> dict[str, Any]:
         """Architecture of the network that predicts."""
         return self.deployed.architecture

@@ -36,13 +36,16 @@ class Answer(torch.nn.Module):
         return image[:, : self.channels]
 
 
-def evaluate(tmp_path, cases, channels=3, names=None, sets=None, run_dir="report", **options) -> EvaluationReport:
+def evaluate(
+    tmp_path, cases, channels=3, names=None, sets=None, own_size_labels=None, run_dir="report", **options
+) -> EvaluationReport:
     """Run a report over `cases`, (predictions of three branches, truth) each."""
     names = names or [f"{number}.png" for number in range(len(cases))]
     items = []
     for (predictions, truth), name in zip(cases, names, strict=True):
         image = MetaTensor(torch.stack(list(predictions)), meta={"filename_or_obj": str(tmp_path / name)})
-        items.append({"image": image, "label": truth[None]} | ({"set": sets[len(items)]} if sets else {}))
+        item = {"image": image, "label": truth[None]} | ({"set": sets[len(items)]} if sets else {})
+        items.append(item | ({"own_size_label": own_size_labels[len(items)][None]} if own_size_labels else {}))
     report = EvaluationReport(tmp_path / run_dir, branches=BRANCHES[:channels], **options)
     SupervisedEvaluator(
         device=torch.device("cpu"),
@@ -69,6 +72,17 @@ def test_sets_are_scored_on_their_own_besides(tmp_path):
     table = format_summary(summary)
     assert "mean, near (2 images)   62.50" in table
     assert "mean, exact (1 images)  100.00" in table
+
+
+def test_dice_at_the_images_own_size_is_there_where_the_label_of_that_size_is(tmp_path):
+    labels = [block(4, 8, shape=(24, 18)), block(4, 10, shape=(24, 18))]
+    report = evaluate(tmp_path, [shifted(0), shifted(0)], own_size_labels=labels)
+    dice = [row["mean.dice_own_size"] for row in report.rows]
+    assert dice == pytest.approx([1, 2 * 8 / (8 + 10)])
+    assert report.summary["branches"]["mean"]["dice_own_size"]["mean"] == pytest.approx(sum(dice) / 2)
+    line = next(line for line in format_summary(report.summary).splitlines() if "own size" in line)
+    assert line.split()[-2:] == ["-", "-"]
+    assert "own size" not in format_summary(evaluate(tmp_path, [shifted(0)], run_dir="without").summary)
 
 
 def test_a_summary_of_several_classes_shows_each(tmp_path):

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from custom.errors import InputError
+from custom.labels import IGNORED_LABEL
 from custom.metrics import score_image
+from custom.metrics.image_scores import own_size_dice
 
 BRANCHES = ("mean", "image_branch", "mask_branch")
 
@@ -118,3 +120,22 @@ def test_excluded_class_does_not_spoil_the_mean_over_classes():
 def test_unnamed_branch_is_refused():
     with pytest.raises(InputError, match="'pred' has 3 channels but `branches` names 1"):
         score_image(torch.zeros(3, 12, 9), block(2, 4))
+
+
+def test_dice_at_the_own_size_by_hand():
+    """Half of a 4 x 2 image is foreground; of 8 x 4 pixels, 16 are. The truth there has one column of 4 more."""
+    small = block(0, 2, shape=(4, 2))
+    truth = block(0, 5, shape=(8, 4))
+    assert own_size_dice(small[None], truth, ("mean",))["mean.dice_own_size"] == pytest.approx(2 * 16 / (16 + 20))
+    truth[4] = IGNORED_LABEL
+    assert own_size_dice(small[None], truth, ("mean",))["mean.dice_own_size"] == 1
+
+
+def test_soft_labels_are_interpolated_and_whole_classes_are_not():
+    """Between classes 0 and 2 a linear blend would be 1; the nearest class never is."""
+    coarse = torch.tensor([[0.0, 0.0], [2.0, 2.0]])
+    truth = torch.zeros(8, 8)
+    truth[4:] = 2
+    hard = own_size_dice(coarse[None], truth, ("mean",), num_classes=3, hard_labels=True)
+    assert hard == {"mean.dice_own_size": 1}  # class 1 is on neither side
+    assert own_size_dice(coarse[None], truth, ("mean",), num_classes=3)["mean.dice_own_size"] < 0.5
