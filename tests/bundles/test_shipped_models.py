@@ -18,7 +18,8 @@ from custom.phantoms.ultrasound import draw_ultrasound_phantom
 from tests.bundles.conftest import ROOT
 
 SHIPPED = {  # what draws images for it, and its mean Dice on them
-    "semigda_busi": (draw_ultrasound_phantom, 0.0),
+    "semigda_busi": (draw_ultrasound_phantom, 0.585),
+    "semigda_polyp": (draw_colonoscopy_phantom, 0.939),
 }
 MOST_BYTES = 15_000_000
 IMAGES = 6
@@ -37,7 +38,11 @@ def test_a_shipped_model_is_small_and_says_how_it_was_trained(bundle):
     path = ROOT / "bundles" / bundle / "models" / "model.pt"
     assert path.stat().st_size < MOST_BYTES
     details = model_details(path)
-    assert (details["method"], details["preset"], details["encoder"]) == ("distilled", "practical", "efficientnet-lite0")
+    assert (details["method"], details["preset"], details["encoder"]) == (
+        "distilled",
+        "practical",
+        "efficientnet-lite0",
+    )
     assert details["unlabelled"] > details["labelled"] > 0
     network = load_model(path)
     assert network.num_classes == 2
@@ -53,7 +58,7 @@ def test_a_shipped_model_has_its_stated_dice_on_phantoms(bundle):
     network = load_model(ROOT / "bundles" / bundle / "models" / "model.pt")
     with torch.no_grad():
         predicted = network(images) > 0.5
-    assert compute_dice(predicted.float(), masks.float()).mean().item() == pytest.approx(expected, abs=0.01)
+    assert compute_dice(predicted.float(), masks.float()).mean().item() == pytest.approx(expected, abs=0.02)
 
 
 @pytest.mark.parametrize("bundle", SHIPPED)
