@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,7 @@ class StageCheckpoint:
         best = (-1.0, -1) if self.evaluator is None else self._best()
         if self.evaluator is None or best[1] == epoch or (self.finished and best[1] == -1):
             architecture = getattr(self.trainer.network, "architecture", {})
-            with self.trainer.predicting_weights():
+            with getattr(self.trainer, "predicting_weights", nullcontext)():  # of a `MethodTrainer`
                 save_atomically({"model": network, "architecture": architecture}, self.best_path)
         if epoch % self.interval == 0 or self.finished:
             content = {

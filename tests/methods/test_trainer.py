@@ -85,10 +85,10 @@ def test_strong_images_come_in_the_same_order(unlabelled, trainer_class):
     batch = make_batch(2, unlabelled, strong=True)
     trainer, _ = record(batch, trainer_class)
     (seen,) = trainer.batches
-    (view,) = seen.strong_views
-    assert torch.equal(view, torch.cat([part["strong_image"] for part in batch.values()]))
-    assert view.shape == seen.images.shape
-    assert not torch.equal(view, seen.images)
+    for view, key in zip(seen.strong_views, ("strong_image", "strong_image_2"), strict=True):
+        assert torch.equal(view, torch.cat([part[key] for part in batch.values()]))
+        assert view.shape == seen.images.shape
+        assert not torch.equal(view, seen.images)
 
 
 def test_missing_strong_images_are_refused_where_they_are_needed(message_of):
