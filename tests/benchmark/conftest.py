@@ -6,7 +6,6 @@ import json
 import os
 import runpy
 import shutil
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from custom.benchmark import command, methods, runs
 from custom.phantoms.dataset import write_phantom_dataset
+from tests.copies import start_copy
 
 ROOT = Path(__file__).parents[2]
 PROTOCOL = {
@@ -42,29 +42,13 @@ class ForkedRun:
     """What `subprocess.Popen` is to the benchmark, with the imports done: a copy of this process runs the command."""
 
     def __init__(self, command, log, environment):
-        self.returncode = None
-        self.pid = os.fork()
-        if self.pid == 0:
-            self._become(command, log)
-
-    def _become(self, command, log):
-        status = 1
-        try:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.dup2(stream, 1)
-            os.dup2(stream, 2)
-            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        def work():
             sys.argv = command[2:]
-            try:
-                runpy.run_module(command[2], run_name="__main__", alter_sys=True)
-                status = 0
-            except BaseException:
-                sys.excepthook(*sys.exc_info())
-            sys.stdout.flush()
-            sys.stderr.flush()
-        finally:
-            os._exit(status)
+            runpy.run_module(command[2], run_name="__main__", alter_sys=True)
+
+        self.returncode = None
+        with log.open("ab") as file:
+            self.pid = start_copy(work, file.fileno(), file.fileno())
 
     def poll(self):
         if self.returncode is None:

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 from PIL import Image
 
 from custom.error_causes import find_input_error
-from tests.bundles.conftest import CONFIGS, ROOT, train
-
-
-def run_command(*options, run_id="training", config="train.yaml"):
-    return subprocess.run(
-        [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", str(CONFIGS / config), *options],
-        cwd=ROOT,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-    )
+from tests.bundles.conftest import CONFIGS, train
+from tests.copies import run_module
 
 
 @pytest.mark.parametrize(
@@ -37,7 +25,8 @@ def test_an_error_on_the_command_line_ends_with_one_line_and_no_traceback(option
     options = ["--runs_dir", str(tmp_path), *options]
     if "--dataset_dir" not in options:
         options += ["--dataset_dir", str(phantom), "--labelled", "all"]
-    result = run_command(*options)
+    command = ("monai.bundle", "run", "training", "--config_file", CONFIGS / "train.yaml")
+    result = run_module(*command, *options, HF_HUB_OFFLINE="1")
     assert result.returncode == 1
     assert "Traceback" not in result.stdout + result.stderr
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-import subprocess
+import shlex
 import sys
 
 import numpy as np
@@ -17,6 +17,7 @@ from PIL import Image
 
 from custom.networks import load_model, save_model
 from tests.bundles.conftest import CONFIGS, ROOT
+from tests.copies import run_module
 
 SCHEMA = ROOT / "tests" / "bundles" / "metadata_schema.json"
 METADATA = json.loads((CONFIGS / "metadata.json").read_text())
@@ -149,20 +150,19 @@ def test_torchscript_predicts_the_same_mask(model, image, expected, tmp_path):
 
 
 def documented_command(name, model, folder):
-    """A command for the shell as in the bundle's document, with model, shape and output folder put in."""
+    """The words of a command as in the bundle's document, with model, shape and output folder put in."""
     document = (CONFIGS.parent / "docs" / "README.md").read_text()
-    (found,) = re.findall(rf"^python (-m monai\.bundle {name} (?:.*\\\n)*.*)$", document, re.MULTILINE)
+    (found,) = re.findall(rf"^python -m (monai\.bundle {name} (?:.*\\\n)*.*)$", document, re.MULTILINE)
     for word, own in (("MODEL", model), ("224,224", "32,32"), ("--filepath model", f"--filepath {folder}/model")):
         assert word in found
         found = found.replace(word, str(own))
-    return f"{sys.executable} {found}"
+    return shlex.split(found.replace("\\\n", ""))
 
 
 def test_the_documented_command_makes_onnx_that_predicts_the_same_mask(model, image, expected, tmp_path):
     pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
-    line = documented_command("onnx_export", model, tmp_path)
-    process = subprocess.run(line, shell=True, cwd=ROOT, capture_output=True, text=True)
+    process = run_module(*documented_command("onnx_export", model, tmp_path))
     assert process.returncode == 0, process.stderr[-4000:]
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     (mask,) = session.run(["pred"], {"image": image.numpy()})

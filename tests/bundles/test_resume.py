@@ -3,57 +3,51 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from custom.checkpoints import load_checkpoint
 from custom.error_causes import find_input_error
-from custom.phantoms.dataset import write_phantom_dataset
-from tests.bundles.conftest import ROOT, train
-from tests.conftest import KL
-
-KILLED = """
-import json, os, signal, sys
 from custom.methods import SemiGDAAlignment, SemiGDASegmentation
-from custom.handlers import stage_checkpoint
+from custom.phantoms.dataset import write_phantom_dataset
 from tests.bundles.conftest import train
-
-where, iteration, arguments = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
-if where == "saving":
-    # dies in the middle of writing a checkpoint, with the new file half there
-    import torch
-    save, calls = torch.save, []
-    def dying_save(content, file):
-        calls.append(1)
-        if len(calls) == iteration:
-            file.write(b"half a checkpoint")
-            file.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
-        save(content, file)
-    torch.save = dying_save
-else:
-    trainer = {"alignment": SemiGDAAlignment, "segmentation": SemiGDASegmentation}[where]
-    step = trainer._iteration
-    def dying_step(self, engine, batch):
-        if engine.state.iteration == iteration:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return step(self, engine, batch)
-    trainer._iteration = dying_step
-train(**arguments)
-"""
+from tests.conftest import KL
+from tests.copies import run_copy
 
 
 def train_and_die(where, iteration, **arguments):
-    process = subprocess.run(
-        [sys.executable, "-c", KILLED, where, str(iteration), json.dumps(arguments, default=str)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},  # as many threads as here: sums depend on it in the last bit
-        capture_output=True,
-    )
-    assert process.returncode == -signal.SIGKILL, process.stderr.decode()[-2000:]
+    """A training in a process that dies without a chance to close anything."""
+
+    def die():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def dying_save(content, file):
+        """Dies in the middle of writing a checkpoint, with the new file half there."""
+        saves.append(1)
+        if len(saves) == iteration:
+            file.write(b"half a checkpoint")
+            file.flush()
+            die()
+        save(content, file)
+
+    def dying_step(self, engine, batch):
+        if engine.state.iteration == iteration:
+            die()
+        return step(self, engine, batch)
+
+    def work():
+        if where == "saving":
+            torch.save = dying_save
+        else:
+            trainer._iteration = dying_step
+        train(**arguments)
+
+    save, saves = torch.save, []
+    trainer = {"alignment": SemiGDAAlignment, "segmentation": SemiGDASegmentation}.get(where)
+    step = trainer and trainer._iteration
+    process = run_copy(work)
+    assert process.returncode == -signal.SIGKILL, process.stderr[-2000:]
 
 
 def test_a_run_killed_in_both_stages_and_while_saving_ends_as_if_it_had_never_been(phantom, trained, tmp_path):

@@ -155,10 +155,9 @@ def dice_of(network: nn.Module, num_classes: int = 2) -> float:
 def learn(
     trainer_class: type[MethodTrainer],
     network: nn.Module,
-    epochs: int = 30,
+    epochs: int = 15,
     learning_rate: float = 0.05,
     num_classes: int = 2,
-    unlabelled: bool = True,
     strong: bool = False,
     **arguments,
 ) -> Learnt:
@@ -167,7 +166,7 @@ def learn(
     The learning rate rises over a fifth of the run and then falls to almost nothing. Without this the last weights
     and statistics of the batch normalisation depend on the rounding of the processor.
     """
-    batches = disc_batches(num_classes, unlabelled, strong)
+    batches = disc_batches(num_classes, strong=strong)
     trainer = make_trainer(
         trainer_class, network, batches, epochs, learning_rate=learning_rate, momentum=0.9, **arguments
     )

@@ -402,17 +402,3 @@ class TestOverlay:
         for name in ("network", "rectifier"):
             group = objects[name]["param_groups"][0]
             assert (group["momentum"], group["weight_decay"]) == (0.9, 1e-4)
-
-    def test_resumed_run_equals_an_uninterrupted_one(self, data, trained, tmp_path):
-        folder = train(data, tmp_path, **self.TINY, **{"train#trainer#max_epochs": 1})
-        checkpoint = folder / "checkpoints" / "segmentation_checkpoint.pt"
-        half = load_checkpoint(checkpoint)
-        half["trainer"]["max_epochs"] = 2  # as if it had been stopped after the first of two epochs
-        torch.save(half, checkpoint)
-        (folder / "finished.json").unlink()
-        train(data, tmp_path, **self.TINY, resume=True)
-        whole = load_checkpoint(trained / "checkpoints" / "segmentation_checkpoint.pt")
-        resumed = load_checkpoint(checkpoint)
-        assert any(name.startswith("rectifier.") for name in whole["network"])
-        for part in ("network", "objects"):
-            torch.testing.assert_close(resumed[part], whole[part], rtol=0, atol=0)

@@ -10,7 +10,6 @@ from custom.errors import InputError
 from custom.methods import InterpolationConsistency
 from custom.methods.trainer import Batch, dice_and_cross_entropy
 from custom.networks import MeanTeacher
-from tests.bundles.conftest import train, write_phantom_dataset
 from tests.methods.conftest import learn, make_batch, make_trainer, make_unet, moved, run
 
 
@@ -133,10 +132,3 @@ def test_it_learns_to_find_discs():
 def test_an_alpha_of_zero_is_refused():
     with pytest.raises(InputError, match="above 0"):
         make_ict(alpha=0)
-
-
-def test_the_overlay_trains(tmp_path):
-    write_phantom_dataset(tmp_path / "data", labelled=2, unlabelled=2, validation=1, test=1, image_size=32)
-    options = {"segmentation_epochs": 1, "first_stage": "none"}
-    folder = train(tmp_path / "data", tmp_path / "runs", files=("train.yaml", "methods/ict.yaml"), **options)
-    assert (folder / "model.pt").is_file()

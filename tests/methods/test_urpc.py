@@ -12,7 +12,6 @@ from custom.methods import UncertaintyRectifiedPyramidConsistency
 from custom.methods.trainer import Batch, dice_and_cross_entropy
 from custom.methods.urpc import rectified_consistency
 from custom.networks import PyramidUNet
-from tests.bundles.conftest import train, write_phantom_dataset
 from tests.methods.conftest import learn, make_trainer, make_unet
 
 
@@ -91,12 +90,3 @@ def test_it_learns_to_find_discs():
     learnt = learn(UncertaintyRectifiedPyramidConsistency, PyramidUNet(make_unet()))
     assert learnt.last_loss < learnt.first_loss / 2
     assert learnt.dice > 0.8
-
-
-def test_the_overlay_trains_and_saves_a_plain_unet(tmp_path):
-    write_phantom_dataset(tmp_path / "data", labelled=2, unlabelled=2, validation=1, test=1, image_size=32)
-    options = {"segmentation_epochs": 1, "first_stage": "none"}
-    folder = train(tmp_path / "data", tmp_path / "runs", files=("train.yaml", "methods/urpc.yaml"), **options)
-    model = torch.load(folder / "model.pt", weights_only=True)
-    assert model["architecture"]["network"] == "UNet"
-    assert not any("further_heads" in name for name in model["model"])

@@ -157,6 +157,10 @@ def num_classes(request):
     return request.param
 
 
+four_classes = pytest.mark.parametrize("num_classes", [4], ids=["K=4"])
+"""For what does not depend on the number of classes."""
+
+
 @pytest.fixture
 def network(entry, num_classes):
     """The network away from its start, so that everything in it counts."""
@@ -206,11 +210,13 @@ def test_the_prediction_is_a_soft_label_from_0_to_the_last_class(network, images
     assert network.num_classes == num_classes
 
 
+@four_classes
 def test_under_autocast_the_prediction_is_in_single_precision(network, images):
     with torch.autocast("cpu", torch.bfloat16):
         assert predict(network, images).dtype == torch.float32
 
 
+@four_classes
 def test_in_evaluation_the_same_image_gives_the_same_prediction_whatever_its_company(network, images):
     prediction = predict(network, images)
     assert torch.equal(prediction, predict(network, images))
@@ -236,6 +242,7 @@ def test_an_odd_size_works_in_training_and_prediction_or_is_refused_with_a_fitti
 # Training
 
 
+@four_classes
 @pytest.mark.learning
 def test_a_few_steps_lower_the_loss_clearly(entry, num_classes):
     network = entry.make(num_classes, 0).train()
@@ -252,6 +259,7 @@ def test_a_few_steps_lower_the_loss_clearly(entry, num_classes):
     assert losses[-1] < 0.8 * losses[0]
 
 
+@four_classes
 def test_training_reaches_every_parameter_that_asks_for_a_gradient_and_changes_nothing_else(
     network, entry, num_classes
 ):
@@ -267,6 +275,7 @@ def test_training_reaches_every_parameter_that_asks_for_a_gradient_and_changes_n
         assert torch.equal(parameter, before[name]) != parameter.requires_grad, name
 
 
+@four_classes
 def test_a_pass_leaves_nothing_behind_that_cannot_be_copied(network, entry, num_classes, images):
     entry.loss(network.train(), *discs(2, num_classes, SIZE))
     copied = copy.deepcopy(network)  # tensors that belong to a graph are refused
@@ -276,12 +285,14 @@ def test_a_pass_leaves_nothing_behind_that_cannot_be_copied(network, entry, num_
 # State, and the network that predicts
 
 
+@four_classes
 def test_a_state_makes_another_network_the_same(network, other, images):
     assert not torch.equal(predict(other, images), predict(network, images))
     other.load_state_dict(network.state_dict())
     assert torch.equal(predict(other, images), predict(network, images))
 
 
+@four_classes
 @pytest.mark.parametrize("training", [True, False])
 def test_the_network_for_inference_predicts_the_same_with_the_same_weights_in_the_same_mode(training, network, images):
     network.train(training)
@@ -301,7 +312,9 @@ def test_torchscript_of_the_network_for_inference_predicts_the_same(network, ent
         traced = torch.jit.trace(slim, images[:1], check_trace=False)
         for size in (41, 56) if entry.any_size else (SIZE,):
             picture = torch.rand(2, 3, size, size)
-            torch.testing.assert_close(traced(picture), slim(picture), rtol=0, atol=1e-5)
+            with torch.jit.optimized_execution(False):  # by PyTorch, which takes longer than all else here
+                script = traced(picture)
+            torch.testing.assert_close(script, slim(picture), rtol=0, atol=1e-5)
 
 
 # Files
@@ -326,6 +339,7 @@ def test_a_model_holds_the_network_that_predicts_alone_and_predicts_the_same(net
     assert model_details(model) == {"image_size": SIZE}
 
 
+@four_classes
 def test_saving_leaves_the_network_as_it_was(network, tmp_path):
     before = copied_state(network.train())
     save_model(network, tmp_path / "model.pt")
@@ -334,6 +348,7 @@ def test_saving_leaves_the_network_as_it_was(network, tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
+@four_classes
 def test_training_may_start_from_a_model_and_what_only_trains_keeps_its_weights(network, model, other, images):
     before = copied_state(other)
     load_trained_weights(other, model)
@@ -343,6 +358,7 @@ def test_training_may_start_from_a_model_and_what_only_trains_keeps_its_weights(
         assert value.data_ptr() in predicting or torch.equal(value, before[name]), name
 
 
+@four_classes
 def test_training_may_start_from_the_best_of_a_stage(network, other, tmp_path):
     save_atomically({"model": network.state_dict()}, tmp_path / "best.pt")
     frozen = {name for name in network.state_dict() if name.startswith("first_stage.")}  # stays as configured

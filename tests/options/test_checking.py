@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 import random
 
@@ -24,14 +25,22 @@ METHODS = {
 OWN_FILE = "is no option: change it in a file of your own"
 
 
+LOCATOR = ComponentLocator()
+
+
+@functools.cache
+def merged_with(config, *overlays):
+    return ConfigParser.load_config_files([str(CONFIGS / f"{config}.yaml"), *map(str, overlays)])
+
+
+@functools.cache
 def overlays_of(config, key):
     """Overlays of train.yaml with the part that `key` belongs to; None if no part takes it."""
-    locator = ComponentLocator()
     for files in ([], *([overlay] for overlay in (QUICKSTART, OVERLAYS / "presets" / "paper.yaml", *METHODS.values()))):
-        merged = ConfigParser.load_config_files([str(CONFIGS / f"{config}.yaml"), *map(str, files)])
+        merged = merged_with(config, *files)
         parent, _, name = key.rpartition("#")
         part = value_at(merged, parent) if parent else merged
-        if isinstance(part, dict) and (name in part or (parent and name in arguments_at(merged, parent, locator))):
+        if isinstance(part, dict) and (name in part or (parent and name in arguments_at(merged, parent, LOCATOR))):
             return files
         if config != "train":
             break

@@ -1,4 +1,4 @@
-"""Real commands: one line, no folder, and nothing that was typed is evaluated."""
+"""Whole commands: one line, no folder, and nothing that was typed is evaluated."""
 
 from __future__ import annotations
 
@@ -10,11 +10,19 @@ import sys
 import pytest
 
 from tests.bundles.conftest import CONFIGS, ROOT
+from tests.copies import run_module
+
+COMMAND = ("monai.bundle", "run", "--config_file", str(CONFIGS / "train.yaml"))
 
 
-def run(*arguments, config="train.yaml", cwd=ROOT, **environment):
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(CONFIGS / config), *arguments]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", **environment}
+def run(*arguments, cwd=ROOT):
+    return run_module(*COMMAND, *arguments, cwd=cwd, HF_HUB_OFFLINE="1")
+
+
+def run_for_real(*arguments, cwd=ROOT):
+    """In a new process: there too must nothing that is imported on the way evaluate a value."""
+    command = [sys.executable, "-m", *COMMAND, *arguments]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
 
 
@@ -39,12 +47,12 @@ def test_a_value_is_never_evaluated_even_in_place_of_the_checks(key, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("key", ["dataset_dir", "run", "network"])
-def test_a_value_is_never_evaluated_away_from_the_code(key, tmp_path):
+@pytest.mark.parametrize(("key", "start"), [("dataset_dir", run_for_real), ("run", run), ("network", run)])
+def test_a_value_is_never_evaluated_away_from_the_code(key, start, tmp_path):
     """MONAI must find the code first, so there the value of bundle_root itself cannot be looked at before."""
     (tmp_path / "here").mkdir()
     root = str(CONFIGS.parent)
-    line = refused(run("--bundle_root", root, f"--{key}", evil(tmp_path / "marker"), cwd=tmp_path / "here"))
+    line = refused(start("--bundle_root", root, f"--{key}", evil(tmp_path / "marker"), cwd=tmp_path / "here"))
     assert f"--{key} $" in line
     assert not (tmp_path / "marker").exists()
 
@@ -58,7 +66,7 @@ def test_a_bundle_that_is_not_where_it_should_be_is_one_line(arguments, root, tm
 
 
 def test_a_wrong_value_ends_with_one_line_before_a_folder_is_made(tmp_path):
-    line = refused(run("--segmentation_epochs", "0", "--runs_dir", str(tmp_path / "runs")))
+    line = refused(run_for_real("--segmentation_epochs", "0", "--runs_dir", str(tmp_path / "runs")))
     assert line.startswith("error: --segmentation_epochs 0: give a whole number from 1")
     assert list(tmp_path.iterdir()) == []
 
