@@ -1,20 +1,20 @@
-"""Two processes on the CPU, started as a user starts them."""
+"""Two processes on the CPU, started by what a user starts them with."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 
 import pytest
 import torch
+from torch.distributed.launcher.api import elastic_launch
+from torch.distributed.run import config_from_args, parse_args
 
 from custom.checkpoints import load_checkpoint
-from tests.bundles.conftest import CONFIGS, ROOT, TINY, config_file
+from tests.bundles.conftest import CONFIGS, TINY, config_file
 from tests.bundles.test_resume import assert_equal
 from tests.bundles.test_training import read_curves
+from tests.copies import become_module, run_copy
 
 SETTINGS = {
     **TINY,
@@ -71,16 +71,22 @@ def overlay(folder, dataset_dir):
     return str(files)
 
 
+def torchrun(*words):
+    """What `torchrun --standalone --nproc_per_node=2 -m WORDS` does, in copies of this process instead of new ones."""
+    meeting = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]  # what --standalone stands for
+    config, _, _ = config_from_args(parse_args([*meeting, "--nproc_per_node=2", "-m", *words]))
+    config.start_method = "fork"
+    elastic_launch(config, become_module)(*words)
+
+
 @pytest.fixture
 def runs(phantom, tmp_path):
     """Folder of a run of two processes, "whole", and of two that were stopped after an epoch and resumed.
 
     "interrupted" was stopped in stage 2. "interrupted_alignment" was in stage 1, and it does not continue beyond it.
     """
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command += ["-m", "monai.bundle", "run", "training", "--config_file", overlay(tmp_path, phantom)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    command = ("monai.bundle", "run", "training", "--config_file", overlay(tmp_path, phantom))
+    process = run_copy(lambda: torchrun(*command), OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
     (tmp_path / "stdout.txt").write_text(process.stdout)
     (tmp_path / "stderr.txt").write_text(process.stderr)
     assert process.returncode == 0, process.stderr[-4000:]
