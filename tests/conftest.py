@@ -56,6 +56,12 @@ def perturb(module):
 
 
 @pytest.fixture
+def cpu_with_bfloat16(monkeypatch):
+    """The CPU counts as one with instructions for bfloat16, whatever it is."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+
+
+@pytest.fixture
 def make_first_stage():
     """Function (kind, **changes of its configuration) -> `FirstStage` with random weights, the same for each seed."""
     from custom.first_stage import build_first_stage

@@ -22,6 +22,7 @@ GROUND = {
     "labels",
     "pixels",
     "plain_names",
+    "precision",
     "processes",
     "tables",
     "version",

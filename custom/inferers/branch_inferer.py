@@ -9,6 +9,7 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from custom.labels import most_likely
+from custom.precision import autocast
 
 __all__ = ["BranchInferer"]
 
@@ -27,7 +28,7 @@ class BranchInferer(Inferer):
     torch.Size([2, 1, 32, 32])
 
     Args:
-        amp: run in bfloat16 where it is safe.
+        amp: run in bfloat16 where it is safe, on devices that have it, see `custom.precision.autocast`.
     """
 
     def __init__(self, amp: bool = False) -> None:
@@ -36,7 +37,7 @@ class BranchInferer(Inferer):
 
     def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
         """Images [B, C, H, W] in [0, 1] -> soft labels [B, branches, H, W] in [0, K - 1], float32."""
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.amp):
+        with autocast(self.amp, inputs.device):
             if not hasattr(network, "predict_branches"):
                 return network(inputs, *args, **kwargs).float()
             branches = network.predict_branches(inputs, *args, **kwargs)

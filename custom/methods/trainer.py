@@ -20,6 +20,7 @@ from custom.errors import InputError
 from custom.handlers import GradientAveraging
 from custom.losses import ConsistencyWeight, DecidedDiceCELoss
 from custom.methods.weight_average import WeightAverage
+from custom.precision import autocast
 
 __all__ = ["Batch", "MethodTrainer", "dice_and_cross_entropy"]
 
@@ -114,7 +115,7 @@ class MethodTrainer(SupervisedTrainer):
             `default_loss`.
         one_connected_component: whether each class is one connected piece in an image, a fact about the data; for
             methods that clean their pseudo-labels.
-        amp: bfloat16 autocast; losses stay in float32.
+        amp: bfloat16 autocast, on devices that have it, see `custom.precision.autocast`; losses stay in float32.
         channels_last: keep images in channels-last memory order.
         ema_decay: decay of a moving average of the weights, see `WeightAverage`, with which the network is validated
             and saved; None for none.
@@ -198,7 +199,7 @@ class MethodTrainer(SupervisedTrainer):
 
     def autocast(self) -> AbstractContextManager:
         """The precision asked for, around a forward pass."""
-        return torch.autocast(self.state.device.type, torch.bfloat16, enabled=self.autocast_enabled)
+        return autocast(self.autocast_enabled, self.state.device)
 
     def forward(self, network: nn.Module, *inputs: Any, method: str = "logits") -> Any:
         """Call `network.<method>(*inputs)` in the precision asked for; tensors of the result are float32."""

@@ -71,6 +71,7 @@ TRAINED: Kinds = {  # of everything that is trained
     "learning_rate": RATE,
     "resume": YES_OR_NO,
     "checkpoint_interval": INTERVAL,
+    "num_threads": optional(whole(1, 1024)),
     "mlflow": YES_OR_NO,
     "tracker#experiment_name": TEXT,
     "tracker#tracking_uri": optional(TEXT),

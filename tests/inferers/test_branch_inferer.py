@@ -32,7 +32,7 @@ def test_a_network_without_branches_gives_its_output_alone():
     assert torch.equal(BranchInferer()(images, Third()), images[:, :1] / 3)
 
 
-def test_amp_computes_in_bfloat16_and_returns_float32():
+def test_amp_computes_in_bfloat16_and_returns_float32(cpu_with_bfloat16):
     network, images = nn.Conv2d(1, 1, 1), torch.rand(1, 1, 8, 8)
     with torch.no_grad():
         exact, rounded = (BranchInferer(amp)(images, network) for amp in (False, True))

@@ -282,7 +282,7 @@ def test_the_first_stage_stays_as_it_was_and_everything_else_learns(network):
     assert not any(module.training for module in network.first_stage.modules())
 
 
-def test_bfloat16_runs_on_the_cpu_with_nearly_the_same_loss(network):
+def test_bfloat16_runs_on_the_cpu_with_nearly_the_same_loss(network, cpu_with_bfloat16):
     (exact,) = run(make_trainer(copy.deepcopy(network), [make_batch()], mixing_start=0.0))
     (rounded,) = run(make_trainer(network, [make_batch()], mixing_start=0.0, amp=True))
     assert rounded["supervised_image_branch"].dtype == torch.float32
@@ -291,7 +291,7 @@ def test_bfloat16_runs_on_the_cpu_with_nearly_the_same_loss(network):
 
 
 @pytest.mark.parametrize("amp", [False, True])
-def test_bfloat16_holds_for_clean_and_mixed_images(amp, monkeypatch):
+def test_bfloat16_holds_for_clean_and_mixed_images(amp, monkeypatch, cpu_with_bfloat16):
     painter, seen = Painter(), []
     encode = painter.encode_images
 
