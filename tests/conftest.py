@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 import pytest
 import torch
+from monai.bundle import ComponentLocator, config_parser
+from yaml.constructor import SafeConstructor
+from yaml.cyaml import CParser
+from yaml.resolver import Resolver
 
 # One core per test process: pytest-xdist runs several, and tests start processes of their own.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+class QuickLoader(CParser, config_parser.CheckKeyDuplicatesYamlLoader):
+    """MONAI's loader of YAML on the parser written in C: the tests read configurations thousands of times."""
+
+    def __init__(self, stream):
+        CParser.__init__(self, stream)
+        SafeConstructor.__init__(self)
+        Resolver.__init__(self)
+
+
+config_parser.CheckKeyDuplicatesYamlLoader = QuickLoader
+
+# Each parser of a configuration looks through all of MONAI's modules for its classes: once is enough here.
+_look_through = ComponentLocator._find_classes_or_functions
+_classes_of = functools.cache(lambda modules: _look_through(ComponentLocator(), modules))
+ComponentLocator._find_classes_or_functions = lambda self, modules: _classes_of(tuple(modules))
+
 
 KL = {
     "_class_name": "AutoencoderKL",
