@@ -102,11 +102,12 @@ def test_a_bundle_with_another_version_of_the_code_is_refused_in_one_line(seen):
 
 def test_the_command_line_trains_with_a_first_stage_of_the_bundle_and_an_overlay(unpacked, tmp_path):
     bundle = unpacked("command")
-    configs = [str(bundle / "configs" / name) for name in ("train.yaml", "quickstart.yaml")]
+    overlay = "custom/configs/methods/semigda_plus.yaml"
+    configs = [str(bundle / name) for name in ("configs/train.yaml", overlay, "configs/quickstart.yaml")]
     small = {
         "phantom#labelled": 2, "phantom#unlabelled": 2, "phantom#validation": 1, "phantom#test": 1, "image_size": 32,
-        "width": 4, "network_def#mapper_width": 8, "alignment_epochs": 1, "align#validation#interval": 1,
-        "segmentation_epochs": 1, "val_interval": 1, "mlflow": "false", "device": "cpu", "amp": "false",
+        "width": 8, "network_def#mapper_width": 8, "alignment_epochs": 1, "align#validation#interval": 1,
+        "segmentation_epochs": 1, "val_interval": 1, "mlflow": "false", "device": "cpu",
         "bundle_root": bundle,
     }  # fmt: skip
     options = [text for key, value in small.items() for text in (f"--{key}", str(value))]

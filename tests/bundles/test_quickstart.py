@@ -13,7 +13,7 @@ SMALL = {
     "phantom#validation": 2,
     "phantom#test": 3,
     "image_size": 32,
-    "width": 4,
+    "width": 8,
     "network_def#mapper_width": 8,
     "alignment_epochs": 1,
     "align#validation#interval": 1,
@@ -21,17 +21,20 @@ SMALL = {
     "val_interval": 1,
     "mlflow": False,
     "device": "cpu",
-    "amp": False,
 }
 
 
 def test_quickstart_compares_the_network_with_itself_on_labels_alone(tmp_path, capsys):
     workflow = make_workflow(
-        "train.yaml", "quickstart.yaml", run_id="training", runs_dir=str(tmp_path), run_name="quick", **SMALL
+        *("train.yaml", "methods/semigda_plus.yaml", "quickstart.yaml"),
+        **SMALL,
+        run_id="training",
+        runs_dir=str(tmp_path),
+        run_name="quick",
     )
     workflow.run()
     printed = capsys.readouterr().out
-    assert "semigda, 4 labels + 6 images" in printed
+    assert "semigda_plus, 4 labels + 6 images" in printed
     assert "the same network, 4 labels only" in printed
     semi, alone = (
         json.loads((tmp_path / "quick" / part / "evaluation" / "summary.json").read_text())
