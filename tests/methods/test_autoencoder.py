@@ -101,7 +101,7 @@ def test_loss_falls_on_a_single_batch(network):
     assert outputs[-1]["loss"] < 0.5 * outputs[0]["loss"]
 
 
-def test_bfloat16_runs_on_the_cpu_with_nearly_the_same_loss(network):
+def test_bfloat16_runs_on_the_cpu_with_nearly_the_same_loss(network, cpu_with_bfloat16):
     ((exact,), _) = run(copy.deepcopy(network), make_batch())
     ((rounded,), _) = run(network, make_batch(), amp=True)
     assert rounded["loss"] == pytest.approx(exact["loss"], rel=0.05)

@@ -180,7 +180,7 @@ def test_every_parameter_learns_with_one_image_of_each_kind_and_without_unlabell
     assert still <= {name for name in may_stay if "heads." not in name and "rectifier.head." not in name}
 
 
-def test_under_autocast_the_losses_are_finite_and_in_single_precision(make):
+def test_under_autocast_the_losses_are_finite_and_in_single_precision(make, cpu_with_bfloat16):
     trainer = make(2, batches_of(1), amp=True)
     (output,) = run(trainer)
     assert all(math.isfinite(float(value)) for value in output.values())

@@ -283,7 +283,7 @@ class TestUpdates:
             {"deployed"},
         ]
 
-    def test_autocast_leaves_no_parameter_without_gradient(self):
+    def test_autocast_leaves_no_parameter_without_gradient(self, cpu_with_bfloat16):
         trainer = make_diffrect(refine_start=-1, amp=True)
         updates = Updates(trainer)
         run(trainer)

@@ -181,7 +181,7 @@ def test_no_latent_noise_in_this_stage(network, monkeypatch):
     run(make_trainer(network, [make_batch()]))
 
 
-def test_bfloat16_runs_on_the_cpu_with_nearly_the_same_loss(network):
+def test_bfloat16_runs_on_the_cpu_with_nearly_the_same_loss(network, cpu_with_bfloat16):
     exact = run(make_trainer(copy.deepcopy(network), [make_batch()]))
     rounded = run(make_trainer(network, [make_batch()], amp=True))
     assert rounded["supervised_image_branch"].dtype == torch.float32

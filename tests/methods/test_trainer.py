@@ -228,13 +228,13 @@ class Precise(Recorder):
 
 
 @pytest.mark.parametrize(("amp", "inside"), [(False, torch.float32), (True, torch.bfloat16)])
-def test_bfloat16_stays_inside_the_network(amp, inside):
+def test_bfloat16_stays_inside_the_network(amp, inside, cpu_with_bfloat16):
     trainer, _ = record(make_batch(), Precise, network=make_unet(), amp=amp)
     assert trainer.types == (inside, torch.float32, torch.float32)
     assert all(parameter.dtype == torch.float32 for parameter in trainer.network.parameters())
 
 
-def test_bfloat16_gives_nearly_the_same_loss():
+def test_bfloat16_gives_nearly_the_same_loss(cpu_with_bfloat16):
     losses = [
         record(make_batch(), Precise, network=make_unet(dropout=False), amp=amp)[1][0]["loss"] for amp in (False, True)
     ]
