@@ -17,8 +17,8 @@ __all__ = ["BranchInferer"]
 class BranchInferer(Inferer):
     """Soft labels of the model and of its branches, stacked as channels.
 
-    Channel 0 is the model's prediction (for SemiGDA the mean of its branches), the others are the branches in the
-    order of `network.branches`. A network without `predict_branches` gives channel 0 alone. Where the branches give
+    Channel 0 is the model's prediction (for SemiGDA the weighted mean of its branches), the others are the branches in
+    the order of `network.branches`. A network without `predict_branches` gives channel 0 alone. Where the branches give
     memberships, the classes are those of the largest membership, and of the largest mean.
 
     >>> import torch
@@ -41,5 +41,5 @@ class BranchInferer(Inferer):
             if not hasattr(network, "predict_branches"):
                 return network(inputs, *args, **kwargs).float()
             branches = network.predict_branches(inputs, *args, **kwargs)
-        predictions = [sum(branches) / len(branches), *branches]
+        predictions = [network.combine(branches), *branches]
         return torch.cat([most_likely(prediction) for prediction in predictions], dim=1).float()

@@ -29,4 +29,4 @@ def class_probabilities(network: nn.Module, images: Tensor) -> Tensor:
     if hasattr(network, "logits"):
         return network.logits(images).float().softmax(dim=1)
     branches = network.predict_branches(images)
-    return LabelCodec(network.num_classes).memberships((sum(branches) / len(branches)).float())
+    return LabelCodec(network.num_classes).memberships(network.combine(branches).float())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -95,6 +96,9 @@ class SemiGDA(nn.Module):
             and can be exported; that of the label images, the targets of the alignment, likewise. The decoded soft
             labels are enlarged bilinearly.
         label_code: "ordinal" for grey levels (release), or "palette" for a colour per class, see `make_label_codec`.
+        image_branch_weight: weight of the Image branch in the network's prediction, from 0 to 1; 1/2 is the mean of the
+            release. With 0 `forward` leaves the Image branch out, at half the cost (an addition of this project: the
+            branch with a pretrained encoder is better than the mean).
         subfolder: passed to `load_first_stage`.
         seed: seed of the initial weights; None draws them from the random numbers as they are.
 
@@ -124,6 +128,7 @@ class SemiGDA(nn.Module):
         encoder_weights: str | None = None,
         first_stage_scale: float = 1.0,
         label_code: str = "ordinal",
+        image_branch_weight: float = 0.5,
         subfolder: str | None = None,
         seed: int | None = None,
     ) -> None:
@@ -137,7 +142,10 @@ class SemiGDA(nn.Module):
             raise InputError(f"first_stage_scale {first_stage_scale}: choose one of {', '.join(map(str, SCALES))}")
         if not isinstance(first_stage, FirstStage):
             first_stage = load_first_stage(first_stage, subfolder)
+        if not 0 <= image_branch_weight <= 1:
+            raise InputError(f"image_branch_weight {image_branch_weight}: give a share from 0 to 1")
         self.latent_noise = latent_noise
+        self.image_branch_weight = image_branch_weight
         self.first_stage = first_stage
         self.label_codec = make_label_codec(label_code, num_classes, divisor=label_divisor, value_range=label_range)
         self.hard_labels = isinstance(self.label_codec, PaletteCodec)
@@ -177,6 +185,7 @@ class SemiGDA(nn.Module):
             "encoder": encoder,
             "first_stage_scale": first_stage_scale,
             "label_code": label_code,
+            "image_branch_weight": image_branch_weight,
         }
 
     @classmethod
@@ -215,13 +224,25 @@ class SemiGDA(nn.Module):
 
     def encode_images(self, images: Tensor, with_noise: bool = False) -> Latents:
         """Images in [0, 1], [B, 3 or 1, H, W] -> the mask latents that both branches predict, and the skips."""
-        signed = 2 * (images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images) - 1
+        signed = self._signed(images)
         reduced = self._reduced(signed)
+        image_latent, image_skips = self._image_latent(reduced, with_noise)
+        mask_latent, mask_skips = self._mask_latent(signed, reduced)
+        return Latents(image_latent, mask_latent, image_skips, mask_skips)
+
+    @staticmethod
+    def _signed(images: Tensor) -> Tensor:
+        """Images [B, 3 or 1, H, W] in [0, 1] -> [B, 3, H, W] in [-1, 1]."""
+        return 2 * (images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images) - 1
+
+    def _image_latent(self, reduced: Tensor, with_noise: bool = False) -> tuple[Tensor, list[Tensor]]:
         posterior = self.first_stage.encode(reduced)
-        image_latent = self._add_noise(posterior.mean, posterior.log_variance) if with_noise else posterior.mean
-        moments, mask_skips = self.trainable_encoder(signed if self.encoder_sees_all else reduced)
-        mask_latent = self.first_stage.quantise(moments) if self.latent_head is None else self.latent_head(moments)
-        return Latents(self.latent_mapper(image_latent), mask_latent, posterior.skips, mask_skips)
+        latent = self._add_noise(posterior.mean, posterior.log_variance) if with_noise else posterior.mean
+        return self.latent_mapper(latent), posterior.skips
+
+    def _mask_latent(self, signed: Tensor, reduced: Tensor) -> tuple[Tensor, list[Tensor]]:
+        moments, skips = self.trainable_encoder(signed if self.encoder_sees_all else reduced)
+        return self.first_stage.quantise(moments) if self.latent_head is None else self.latent_head(moments), skips
 
     def _add_noise(self, mean: Tensor, log_variance: Tensor) -> Tensor:
         """Gaussian noise of the posterior's width, for the whole batch or not at all (one coin per call)."""
@@ -243,20 +264,36 @@ class SemiGDA(nn.Module):
                 mask_features = self.mask_adapters(level, mask_features, latents.mask_skips[level])
             return torch.cat([image_features, mask_features])
 
-        decoded = self.first_stage.decode(torch.cat([latents.image_branch, latents.mask_branch]), merge)
-        soft_labels = self.label_codec.decode(decoded)
-        if self.reduction != 1:
-            soft_labels = interpolate(soft_labels, scale_factor=self.reduction, mode="bilinear", align_corners=False)
-        return BranchOutputs(*soft_labels.chunk(2))
+        return BranchOutputs(*self._decode(torch.cat([latents.image_branch, latents.mask_branch]), merge).chunk(2))
+
+    def _decode(self, latents: Tensor, merge: Callable[[int, Tensor], Tensor]) -> Tensor:
+        """Mask latents -> soft labels of the image's size."""
+        soft_labels = self.label_codec.decode(self.first_stage.decode(latents, merge))
+        if self.reduction == 1:
+            return soft_labels
+        return interpolate(soft_labels, scale_factor=self.reduction, mode="bilinear", align_corners=False)
 
     def predict_branches(self, images: Tensor) -> BranchOutputs:
         """Images in [0, 1], [B, 3 or 1, H, W] -> `BranchOutputs`; latent noise in training mode only."""
         return self.decode_latents(self.encode_images(images, with_noise=self.training))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images in [0, 1], [B, 3 or 1, H, W] -> soft ordinal labels [B, 1, H, W] in [0, K - 1], the branches' mean."""
-        image_branch, mask_branch = self.predict_branches(images)
-        return most_likely((image_branch + mask_branch) / 2)
+        """Images in [0, 1], [B, 3 or 1, H, W] -> soft ordinal labels [B, 1, H, W] in [0, K - 1], see `combine`."""
+        if self.image_branch_weight > 0:
+            return most_likely(self.combine(self.predict_branches(images)))
+        signed = self._signed(images)
+        latent, skips = self._mask_latent(signed, self._reduced(signed))
+        adapters = self.mask_adapters
+
+        def merge(level: int, features: Tensor) -> Tensor:
+            return features if adapters is None else adapters(level, features, skips[level])
+
+        return most_likely(self._decode(latent, merge))
+
+    def combine(self, branches: BranchOutputs) -> Tensor:
+        """Soft labels of the branches -> those of the network, of the same shape: their weighted mean."""
+        weight = self.image_branch_weight
+        return weight * branches.image_branch + (1 - weight) * branches.mask_branch
 
     def trainable_state_dict(self) -> dict[str, Tensor]:
         """The state without the frozen first stage: what a training checkpoint needs."""

@@ -91,6 +91,7 @@ NETWORKS: Kinds = {
     "network_def#label_divisor": choice("K-1", "K"),
     "network_def#label_range": choice("signed", "unsigned"),
     "network_def#first_stage_scale": number(0, 1, above=True),
+    "network_def#image_branch_weight": number(0, 1),
     "network_def#label_code": LABEL_CODE,
     "network_def#condition_in_down_path": YES_OR_NO,
     "network_def#diffusion_steps": whole(1, 1000),

@@ -184,6 +184,27 @@ def test_a_smaller_image_must_fit_the_first_stage(make_network, message_of):
     message_of(error)
 
 
+# The prediction
+
+
+def test_the_weight_of_the_image_branch_makes_the_prediction(make_network, images):
+    for weight in (0.25, 1.0):
+        network = make_network(image_branch_weight=weight).eval()
+        image_branch, mask_branch = network.predict_branches(images)
+        torch.testing.assert_close(network(images), weight * image_branch + (1 - weight) * mask_branch)
+        assert torch.equal(BranchInferer()(images, network)[:, :1], network(images))
+
+
+@pytest.mark.parametrize("adapters", ["both", "none"])
+def test_without_a_weight_the_image_branch_is_left_out(adapters, make_network, images):
+    network = make_network(image_branch_weight=0, adapters=adapters, first_stage_scale=0.5).eval()
+    mask_branch = network.predict_branches(images).mask_branch
+    seen = record_inputs(network.first_stage.autoencoder.encoder.conv_in)
+    torch.testing.assert_close(network(images), mask_branch)
+    assert not seen
+    torch.testing.assert_close(BranchInferer()(images, network)[:, :1], mask_branch)
+
+
 # Palette
 
 
@@ -459,6 +480,7 @@ def test_the_first_stage_may_be_given_as_a_folder_and_subfolder(make_first_stage
         ({"label_range": "both"}, "value_range 'both'"),
         ({"encoder": "efficientnet"}, "encoder 'efficientnet': choose one of none"),
         ({"first_stage_scale": 0.7}, "first_stage_scale 0.7: choose one of 1.0, 0.5, 0.25, 0.125"),
+        ({"image_branch_weight": 1.5}, "image_branch_weight 1.5: give a share from 0 to 1"),
     ],
 )
 def test_an_unknown_choice_is_one_line(arguments, words, make_network, message_of):
