@@ -13,7 +13,6 @@ from custom.methods.trainer import dice_and_cross_entropy
 from custom.networks import NetworkPair
 from tests.methods.conftest import (
     STEP,
-    WIDTHS_FOR_THREE_CLASSES,
     dice_of,
     learn,
     make_batch,
@@ -127,11 +126,3 @@ def test_both_networks_can_learn_a_tiny_set():
     assert dice_of(pair.second) > 0.8
     crossing = [float(output["cross_first"] + output["cross_second"]) for output in learnt.outputs]
     assert max(crossing[-4:]) < 0.2 * crossing[0]
-
-
-@pytest.mark.learning
-def test_three_classes_can_be_learnt():
-    pair = NetworkPair(*(make_unet(3, seed, widths=WIDTHS_FOR_THREE_CLASSES) for seed in (0, 1)))
-    learnt = learn(CrossPseudoSupervision, pair, num_classes=3)
-    assert learnt.last_loss < 0.5 * learnt.first_loss
-    assert learnt.dice > 0.7

@@ -146,11 +146,3 @@ def test_a_tiny_set_can_be_learnt():
     assert learnt.last_loss < 0.1
     assert learnt.dice > 0.8
     assert learnt.outputs[-1]["consistency"] < 0.5 * learnt.outputs[0]["consistency"]
-
-
-@pytest.mark.learning
-def test_three_classes_can_be_learnt():
-    learnt = learn(MutualConsistency, make_network(3, seed=1), epochs=20, num_classes=3)
-    assert learnt.first_loss > 0.5
-    assert learnt.last_loss < 0.25
-    assert learnt.dice > 0.7
