@@ -28,5 +28,4 @@ def class_probabilities(network: nn.Module, images: Tensor) -> Tensor:
     """
     if hasattr(network, "logits"):
         return network.logits(images).float().softmax(dim=1)
-    branches = network.predict_branches(images)
-    return LabelCodec(network.num_classes).memberships(network.combine(branches).float())
+    return LabelCodec(network.num_classes).memberships(network.soft_labels(images).float())

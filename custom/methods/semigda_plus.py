@@ -27,7 +27,7 @@ class SemiGDAPlus(SemiGDASegmentation):
     The weak view is the image as SemiGDA sees it, the strong view ("strong_image") the same in other colours and
     blurred, into which CutMix pastes a rectangle of another unlabelled image of the batch, the i-th of the last for the
     i-th. The pseudo-labels are cut and pasted likewise. With PL their form, see `pseudo`, and T the teacher's
-    prediction of the weak view, see `SemiGDA.combine`, L_u = sum_b Dice(p_b^strong, PL(T)). Copy-paste mixing is
+    prediction of the weak view, see `SemiGDA.soft_labels`, L_u = sum_b Dice(p_b^strong, PL(T)). Copy-paste mixing is
     SemiGDA's, on weak views, with PL(T) for both branches.
 
     Each addition is a switch. With `teacher`, `strong_view` and `cutmix` off and `pseudo: hard` or `off`, an iteration
@@ -106,9 +106,9 @@ class SemiGDAPlus(SemiGDASegmentation):
         """
         self.network.eval()
         with self.predicting_weights() if self.teacher else nullcontext(), self.autocast():
-            soft = self.network.predict_branches(images)
+            soft = [self.network.soft_labels(images)] * 2 if self.teacher else self.network.predict_branches(images)
         self.network.train()
-        return BranchOutputs(*map(self._form, (self.network.combine(soft),) * 2 if self.teacher else soft))
+        return BranchOutputs(*map(self._form, soft))
 
     def _form(self, soft_labels: Tensor) -> Tensor:
         """The labels in the form that `pseudo` names."""

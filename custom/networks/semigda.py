@@ -97,8 +97,8 @@ class SemiGDA(nn.Module):
             labels are enlarged bilinearly.
         label_code: "ordinal" for grey levels (release), or "palette" for a colour per class, see `make_label_codec`.
         image_branch_weight: weight of the Image branch in the network's prediction, from 0 to 1; 1/2 is the mean of the
-            release. With 0 `forward` leaves the Image branch out, at half the cost (an addition of this project: the
-            branch with a pretrained encoder is better than the mean).
+            release. With 0 `soft_labels` and `forward` leave the Image branch out, at half the cost, for a pretrained
+            encoder whose branch is better than the mean (an addition of this project).
         subfolder: passed to `load_first_stage`.
         seed: seed of the initial weights; None draws them from the random numbers as they are.
 
@@ -278,9 +278,13 @@ class SemiGDA(nn.Module):
         return self.decode_latents(self.encode_images(images, with_noise=self.training))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images in [0, 1], [B, 3 or 1, H, W] -> soft ordinal labels [B, 1, H, W] in [0, K - 1], see `combine`."""
+        """Images in [0, 1], [B, 3 or 1, H, W] -> soft ordinal labels [B, 1, H, W] in [0, K - 1], see `soft_labels`."""
+        return most_likely(self.soft_labels(images))
+
+    def soft_labels(self, images: Tensor) -> Tensor:
+        """Images as above -> soft labels of the network, shaped like those in `BranchOutputs`, see `combine`."""
         if self.image_branch_weight > 0:
-            return most_likely(self.combine(self.predict_branches(images)))
+            return self.combine(self.predict_branches(images))
         signed = self._signed(images)
         latent, skips = self._mask_latent(signed, self._reduced(signed))
         adapters = self.mask_adapters
@@ -288,7 +292,7 @@ class SemiGDA(nn.Module):
         def merge(level: int, features: Tensor) -> Tensor:
             return features if adapters is None else adapters(level, features, skips[level])
 
-        return most_likely(self._decode(latent, merge))
+        return self._decode(latent, merge)
 
     def combine(self, branches: BranchOutputs) -> Tensor:
         """Soft labels of the branches -> those of the network, of the same shape: their weighted mean."""
