@@ -11,7 +11,7 @@ from custom.errors import InputError
 
 __all__ = ["__version__", "check_version"]
 
-__version__ = "0.4.1"
+__version__ = "0.4.2"
 
 
 def check_version(bundle_root: str | os.PathLike) -> None:
