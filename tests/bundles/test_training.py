@@ -103,6 +103,17 @@ def test_masks_of_unlabelled_images_are_never_opened(phantom, tmp_path):
     assert hidden in str(find_input_error(error.value))
 
 
+@pytest.mark.parametrize("file", ["train.yaml", "train_autoencoder.yaml"])
+def test_the_number_of_threads_is_that_of_pytorch(file, phantom, tmp_path):
+    before = torch.get_num_threads()
+    try:
+        for given, expected in ((before + 1, before + 1), (None, before + 1)):
+            make_workflow(file, dataset_dir=str(phantom), runs_dir=str(tmp_path), num_threads=given)
+            assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_tracking_off_works_without_mlflow(phantom, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
     run = train(phantom, tmp_path, "alignment", alignment_epochs=1)
