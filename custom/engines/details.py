@@ -13,7 +13,7 @@ from torch import nn
 from custom.data import data_fingerprint
 from custom.methods import MethodTrainer
 
-__all__ = ["describe_run", "first_stage_name"]
+__all__ = ["describe_in_words", "describe_run", "first_stage_name", "plain_settings"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,35 @@ def describe_run(
     if data is not None:
         described["data"] = data_fingerprint(data)
     return described | _batches_of_all_processes(trainers)
+
+
+def plain_settings(configuration: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
+    """The top-level values of a configuration that are one value, without those that are still an expression.
+
+    >>> from custom.engines.details import plain_settings
+    >>> plain_settings({"seed": 42, "run_name": "$str(@seed)", "data": {"labelled": "10%"}, "amp": False})
+    {'seed': 42, 'amp': False}
+    """
+    return {
+        name: value
+        for name, value in configuration.items()
+        if isinstance(value, (int, float)) or (isinstance(value, str) and not value.startswith(("$", "@")))
+    }
+
+
+def describe_in_words(details: Mapping[str, Any]) -> str:
+    """One line of the method, preset, size and numbers of images that `describe_run` gives.
+
+    >>> from custom.engines.details import describe_in_words
+    >>> describe_in_words({"method": "cps", "preset": "practical", "image_size": 224, "labelled": 5, "unlabelled": 20})
+    'cps, preset practical, 224 pixels, 5 labelled and 20 unlabelled images'
+    """
+    words = [str(details["method"])] if "method" in details else []
+    words += [f"preset {details['preset']}"] if "preset" in details else []
+    words += [f"{details['image_size']} pixels"] if "image_size" in details else []
+    if "labelled" in details:
+        words.append(f"{details['labelled']} labelled and {details['unlabelled']} unlabelled images")
+    return ", ".join(words)
 
 
 def first_stage_name(first_stage: Any, network: nn.Module) -> str:

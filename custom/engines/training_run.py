@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,8 @@ from monai.engines import Evaluator
 from torch import nn
 
 from custom.checkpoints import load_checkpoint
-from custom.engines.details import describe_run
+from custom.data.datalist import files_in_use
+from custom.engines.details import describe_in_words, describe_run, plain_settings
 from custom.error_hook import advise_after_interrupt
 from custom.errors import InputError
 from custom.files import write_whole
@@ -27,7 +29,7 @@ from custom.handlers import (
     attach_progress,
 )
 from custom.methods import MethodTrainer
-from custom.metrics import format_summary
+from custom.metrics import format_summary, main_figures
 from custom.networks import load_trained_weights, save_model
 from custom.processes import on_first_process
 from custom.runs.folders import keep
@@ -112,6 +114,7 @@ class TrainingRun:
             raise InputError("session#stages names no stage to train; leave one, such as segmentation")
         self.tracker = tracker
         trainers = {name: stage.trainer for name, stage in self.stages.items()}
+        self.data = data
         self.details = describe_run(details or {}, trainers, data)
         self.resume = resume
         self.seed = seed
@@ -178,8 +181,7 @@ class TrainingRun:
 
     def _train(self, stages: list[str]) -> dict[str, Any]:
         with self.tracker:
-            config = self.output_dir / "config.json"  # written by the command line
-            on_first_process(self.tracker.start, self.details, config if config.is_file() else None)
+            on_first_process(self._start_tracking)
             previous = None
             for name in stages:
                 self._run_stage(name, previous)
@@ -192,12 +194,29 @@ class TrainingRun:
             epochs = {name: self.stages[name].trainer.state.max_epochs for name in stages}
             finished = json.dumps({"stages": stages, "epochs": epochs, "summary": summary}, indent=1).encode()
             on_first_process(write_whole, self.finished_file, finished)
-            for path in (self.output_dir / "model.pt", self.output_dir / "evaluation" / "summary.json"):
-                if path.is_file():
-                    self.tracker.log_artifact(path, "results")
+            on_first_process(self._track_results)
         if idist.get_rank() == 0:
             self._print_summary(summary)
         return summary
+
+    def _start_tracking(self) -> None:
+        """Open the MLflow run, with all settings that are one value, the configuration and the data."""
+        config, details = self.output_dir / "config.json", self.details  # the file is written by the command line
+        settings = plain_settings(json.loads(config.read_text())) if config.is_file() else {}
+        tags = {"mlflow.note.content": describe_in_words(details), "mlflow.source.name": "monai.bundle run"}
+        self.tracker.start(settings | details, config if config.is_file() else None, tags)
+        if self.data is not None:
+            files = [path for split in self.data for item in files_in_use(self.data, split) for path in item.values()]
+            folder = os.path.commonpath([os.path.dirname(path) for path in files])
+            images = {split: len(items) for split, items in self.data.items()}
+            self.tracker.log_dataset(os.path.basename(folder) or folder, details["data"], folder, images)
+
+    def _track_results(self) -> None:
+        for name in ("summary.json", "per_image.csv", "cases.png"):
+            if (path := self.output_dir / "evaluation" / name).is_file():
+                self.tracker.log_artifact(path, "results")
+        if (path := self.output_dir / "model.pt").is_file():
+            self.tracker.log_model(path)
 
     def _run_stage(self, name: str, previous: str | None) -> None:
         stage, checkpoint = self.stages[name], self.checkpoints[name]
@@ -248,7 +267,7 @@ class TrainingRun:
             raise InputError("test#evaluator must use the network that is trained")
         evaluator.logger.setLevel(logging.CRITICAL)
         evaluator.run()
-        self.tracker.log_metrics({"test": report.summary["branches"]}, self.stages[stage].trainer.state.iteration)
+        self.tracker.log_metrics({"test": main_figures(report.summary)}, self.stages[stage].trainer.state.iteration)
         return report.summary
 
     def _print_summary(self, summary: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "disputed_share": ["disputed_share"],
         "hausdorff": ["HausdorffDistance95Metric", "compute_hausdorff_distance_95"],
         "image_scores": ["score_image"],
+        "main_figures": ["main_figures"],
         "release": ["release_scores"],
         "score_summary": ["summarise_scores"],
         "summary_table": ["format_summary", "format_table"],

