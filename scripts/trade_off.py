@@ -60,9 +60,10 @@ def draw_trade_off(runs: Sequence[Mapping[str, str | float]]) -> Figure:
             for axes, key in ((over_minutes, "minutes"), (over_gmacs, "gmacs")):
                 axes.errorbar([run[key]], [run["dice"]], interval, elinewidth=0.7, capsize=2, linestyle="none", **style)
         over_minutes.set(ylabel="test Dice [%]", xlabel="minutes of training on one core")
-        over_gmacs.set(xlabel="GMACs of a prediction", xscale="log")
+        over_gmacs.set(xlabel="GMACs of a prediction")
         over_minutes.set_title(name, fontsize=10, loc="left")
         for axes in (over_minutes, over_gmacs):
+            axes.set_xlim(left=0)
             axes.grid(alpha=0.3)
             axes.spines[["top", "right"]].set_visible(False)
     legend = {
