@@ -68,7 +68,7 @@ class FixMatch(MethodTrainer):
         return self._masked(batch, weight) if self.pseudo == "masked" else self._ssl4mis(batch, weight)
 
     def _masked(self, batch: Batch, weight: float) -> tuple[Tensor, dict[str, Tensor]]:
-        views = torch.cat([batch.images, batch.strong_views[0][batch.labelled :]])
+        views = torch.cat([batch.images, batch.unlabelled_strong_views[0]])
         labelled, weak, strong = self.forward(self.network, views).split(
             [batch.labelled, batch.unlabelled, batch.unlabelled]
         )

@@ -121,8 +121,7 @@ class SemiGDAPlus(SemiGDASegmentation):
 
     def strong_batch(self, batch: Batch, pseudo: BranchOutputs) -> tuple[Batch, BranchOutputs]:
         """The batch with what the student sees of the unlabelled images, and their pseudo-labels."""
-        views = batch.strong_views[0] if self.strong_views else batch.images
-        unlabelled = views[batch.labelled :]
+        unlabelled = batch.unlabelled_strong_views[0] if self.strong_views else batch.images[batch.labelled :]
         if self.cutmix:
             masks = cutmix_masks(len(unlabelled), *unlabelled.shape[-2:], self.cutmix_probability, unlabelled.device)
             unlabelled, *labels = (mix(each, each.flip(0), masks) for each in (unlabelled, *pseudo))

@@ -31,8 +31,8 @@ class Batch(NamedTuple):
     Attributes:
         images: [B_l + B_u, 3, H, W] in [0, 1].
         labels: class indices of the labelled rows, [B_l, 1, H, W], float; `IGNORED_LABEL` where undecided.
-        strong_views: the same images after strong augmentation, each of the shape of `images`; one for each key of the
-            loader's `image_keys` that begins with "strong".
+        strong_views: the same images after strong augmentation, of all rows or of the unlabelled ones alone; one for each
+            key of the loader that begins with "strong".
         extra: further keys of the batch, for methods that need them; labelled rows first, if they have the key.
     """
 
@@ -50,6 +50,11 @@ class Batch(NamedTuple):
     def unlabelled(self) -> int:
         """B_u, number of unlabelled rows; 0 when training on labels only."""
         return len(self.images) - len(self.labels)
+
+    @property
+    def unlabelled_strong_views(self) -> tuple[Tensor, ...]:
+        """The strong views of the unlabelled rows, each [B_u, 3, H, W]."""
+        return tuple(view[len(view) - self.unlabelled :] for view in self.strong_views)
 
     @classmethod
     def read(
@@ -231,10 +236,10 @@ class MethodTrainer(SupervisedTrainer):
         """One iteration on {"labelled": {"image", "label"}, "unlabelled": {"image"}}; the latter may be missing."""
         state = engine.state
         batch = Batch.read(batchdata, state.device, engine.channels_last)
-        if len(batch.strong_views) < engine.strong_views:
+        if batch.unlabelled and len(batch.strong_views) < engine.strong_views:
             raise InputError(
                 f"{type(engine).__name__} needs {engine.strong_views} strong views of each image ('strong_image'): "
-                "make them in train#preprocessing and give train#dataloader image_keys, as the method's overlay does"
+                "make them, and name them in train#dataloader, as the method's overlay does"
             )
         weight = 0.0
         if engine.consistency_weight is not None:

@@ -65,7 +65,7 @@ class UniMatchV2(MethodTrainer):
         if not batch.unlabelled:
             return supervised, {"supervised": supervised}
         pseudo, confidence = self._teach(batch.images[labelled:])
-        mixed = [self._cutmix(view[labelled:], pseudo, confidence) for view in batch.strong_views[:2]]
+        mixed = [self._cutmix(view, pseudo, confidence) for view in batch.unlabelled_strong_views[:2]]
         views = torch.cat([view for view, _, _ in mixed])
         factors = complementary_factors(student.encoder.widths, batch.unlabelled, views.device)
         logits = self.forward(student, views, factors, method="logits_with_factors").chunk(2)

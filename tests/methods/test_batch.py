@@ -45,6 +45,15 @@ def test_keys_that_begin_with_strong_are_the_strong_views_in_their_order():
     assert not batch.extra
 
 
+def test_strong_views_of_the_unlabelled_rows_are_found_with_and_without_those_of_labelled_ones():
+    batch = parts(2, 3, "strong_image")
+    with_all = Batch.read(batch, CPU)
+    del batch["labelled"]["strong_image"]
+    without = Batch.read(batch, CPU)
+    for each in (with_all, without):
+        assert [view[:, 0, 0, 0].tolist() for view in each.unlabelled_strong_views] == [[20, 20, 20]]
+
+
 def test_other_keys_are_kept_by_name_and_may_belong_to_the_labelled_rows_alone():
     batch = parts(1, 1, "depth")
     batch["labelled"]["distance"] = torch.zeros(1, 1, 4, 4)

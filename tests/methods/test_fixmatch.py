@@ -112,7 +112,8 @@ def test_options_out_of_range_are_refused(options, message):
 
 
 def test_batches_without_strong_images_are_refused():
-    batch = {"labelled": {"image": torch.rand(1, 3, 4, 4), "label": torch.zeros(1, 1, 4, 4)}}
+    image = torch.rand(1, 3, 4, 4)
+    batch = {"labelled": {"image": image, "label": torch.zeros(1, 1, 4, 4)}, "unlabelled": {"image": image}}
     with pytest.raises(InputError, match=r"FixMatch needs 1 strong views of each image \('strong_image'\)"):
         make_fixmatch(data=[batch]).run()
 

@@ -174,9 +174,9 @@ def test_the_overlay_makes_two_different_strong_views_and_trains(tmp_path):
     files = ("train.yaml", "methods/unimatch_v2.yaml")
     parser = ConfigParser()
     parser.read_config([config_file(name) for name in files])
-    parser.update({"dataset_dir": str(tmp_path / "data"), "image_size": 32, "labelled": "all", "num_workers": 0})
-    transform = parser.get_parsed_content("train#preprocessing").set_random_state(0)
-    item = transform(parser.get_parsed_content("data")["labelled"][0])
+    parser.update({"dataset_dir": str(tmp_path / "data"), "image_size": 32, "labelled": "50%", "num_workers": 0})
+    item = parser.get_parsed_content("train#unlabelled_dataset")[0]
+    assert not any("strong" in key for key in parser.get_parsed_content("train#dataset")[0])  # of labelled ones: unused
     views = [item[key] for key in ("image", "strong_image", "strong_image_2")]
     assert all(not torch.equal(views[i], views[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
     assert len({view.shape for view in views}) == 1
