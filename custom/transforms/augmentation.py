@@ -167,7 +167,7 @@ def jitter_colours(
     image = np.clip(mean_grey + contrast * (image - mean_grey), 0, 1)
     grey = _grey(image)
     image = np.clip(grey + saturation * (image - grey), 0, 1)
-    if hue == 0:  # the way to hue and back takes most of the time
+    if hue == 0 or (image == image[:1]).all():  # grey has no hue; the way to hue and back takes most of the time
         return image
     hsv = rgb2hsv(image, channel_axis=0)
     hsv[0] = (hsv[0] + hue) % 1

@@ -127,6 +127,10 @@ class TestJitterColours:
     def test_hue_is_cyclic(self):
         assert jitter_colours(colour(1, 0, 0), hue=-1 / 3).ravel() == pytest.approx([0, 0, 1], abs=1e-6)
 
+    def test_hue_leaves_grey_alone(self):
+        grey = np.repeat(np.random.RandomState(0).rand(1, 5, 4), 3, axis=0).astype(np.float32)
+        assert np.array_equal(jitter_colours(grey, hue=0.2), np.clip(jitter_colours(grey), 0, 1))
+
     def test_clips_to_one(self):
         assert jitter_colours(colour(0.9, 0.9, 0.9), brightness=2.0).ravel() == pytest.approx([1, 1, 1])
 
