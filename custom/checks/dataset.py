@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from custom.checks.class_shares import log_classes
-from custom.checks.leaks import copies, shared_images, shared_masks
+from custom.checks.leaks import copies, shared_groups, shared_images, shared_masks
 from custom.data.datalist import Splits, files_in_use
 from custom.errors import InputError
 from custom.labels import IGNORED_LABEL
@@ -20,6 +20,7 @@ from custom.pixels.images import MOST_BIT_DEPTH, read_image
 from custom.pixels.masks import class_indices, read_mask
 from custom.pixels.naming import naming
 from custom.pixels.palettes import Colour, palette_conflict
+from custom.volumes import is_volume, read_volume
 from custom.wording import first_message
 
 __all__ = ["check_dataset", "check_images"]
@@ -46,7 +47,8 @@ def check_dataset(
         workers: number of threads.
 
     Raises:
-        InputError: an image, or a byte-identical copy of it, in two of training, validation and test; a mask of two
+        InputError: an image, a byte-identical copy of it, or two images of one patient or slide, in two of training,
+            validation and test; a mask of two
             images; two masks whose palettes disagree; a file which is missing, broken, cut short or too large; a mask
             which differs from its image in size, or holds values which are no classes. Its message names the first and
             counts the others.
@@ -56,7 +58,7 @@ def check_dataset(
     with ThreadPoolExecutor(workers) as pool:
         found = pool.map(look, [item for _, item in items])
         bar = tqdm(found, "checking data", len(items), unit="item", disable=None if show_progress else True)
-        problems, masks = [*shared_images(splits)], [*bar]
+        problems, masks = [*shared_images(splits), *shared_groups(splits)], [*bar]
     palettes = [(item["label"], seen.colours) for (_, item), seen in zip(items, masks, strict=True) if seen.colours]
     problems += filter(None, [palette_conflict(palettes)])
     problems += [seen.problem for seen in masks if seen.problem]
@@ -67,17 +69,17 @@ def check_dataset(
 
 
 def check_images(items: Sequence[Mapping[str, str]], bit_depth: int | None = MOST_BIT_DEPTH, workers: int = 4) -> None:
-    """Decode the images to predict before anything is predicted.
+    """Decode the images and volumes to predict before anything is predicted.
 
     Args:
         items: data items with an "image".
         bit_depth: see `LoadImageAndLabeld`.
-        workers: number of threads.
+        workers: number of threads; volumes are read one after another, since they may be large.
 
     Raises:
         InputError: an image cannot be read. Its message names the first and counts the others.
     """
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(1 if any(is_volume(item["image"]) for item in items) else workers) as pool:
         look = partial(_look_at, num_classes=2, ignore_value=None, bit_depth=bit_depth)
         found = pool.map(look, [{"image": item["image"]} for item in items])
         bar = tqdm(found, "checking images", len(items), unit="image", disable=None)
@@ -102,6 +104,9 @@ class _Seen:
 def _look_at(item: dict[str, str], num_classes: int, ignore_value: int | None, bit_depth: int | None) -> _Seen:
     colours = None
     try:
+        if is_volume(item["image"]):
+            read_volume(item["image"])
+            return _Seen()
         image = read_image(item["image"], bit_depth)
         if "label" not in item:
             return _Seen()

@@ -1,4 +1,4 @@
-"""Errors that change scores although every file can be read: copies across the split, masks of two images."""
+"""Errors that change scores although every file can be read: copies and patients across the split, masks of two images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from custom.data.datalist import Splits
 from custom.files import file_digest
 
-__all__ = ["copies", "shared_images", "shared_masks"]
+__all__ = ["copies", "shared_groups", "shared_images", "shared_masks"]
 
 
 def shared_images(splits: Splits) -> Iterator[str]:
@@ -50,6 +50,22 @@ def shared_masks(splits: Splits) -> Iterator[str]:
             yield (
                 f"{item['label']} is the mask of {other} and of {item['image']}; correct one, or give each its own file"
             )
+
+
+def shared_groups(splits: Splits) -> Iterator[str]:
+    """A line for each patient or slide, the "group" of an image, in more than one of training, validation and test."""
+    first_use: dict[str, tuple[str, str]] = {}
+    for split in splits:
+        purpose = "training" if split in ("labelled", "unlabelled") else split
+        for item in splits[split]:
+            if (group := item.get("group")) is None:
+                continue
+            other_purpose, other = first_use.setdefault(group, (purpose, item["image"]))
+            if other_purpose != purpose:
+                yield (
+                    f"{item['image']} in {purpose} and {other} in {other_purpose} are of one patient or slide (group "
+                    f"{group}); keep all its images in one of them"
+                )
 
 
 def _purposes(splits: Splits) -> Iterator[tuple[str, str]]:

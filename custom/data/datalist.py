@@ -55,7 +55,8 @@ def load_datalist(
     Returns:
         The items of "labelled", "unlabelled", "validation" and "test", with absolute paths under "image" and "label".
         Items of "unlabelled" have no "label", so that a mask which counts as missing cannot be opened. Test
-        items keep the name of their "set", if all have one, for scores of each set.
+        items keep the name of their "set", if all have one, for scores of each set. The items of a split keep the
+        names of their "group" (patient or slide) and of the "volume" that they are a slice of, if all have them.
 
     Raises:
         InputError: the file, the folder, an entry or `labelled` is wrong.
@@ -72,14 +73,15 @@ def load_datalist(
     count = _labelled_count(labelled, subset_sizes, len(order))
     chosen = set(order[:count])
     by_image = {item["image"]: item for item in training}
-    unlabelled = [{"image": image} for image in by_image if image not in chosen] if use_unlabelled else []
+    unlabelled = [_without_label(item) for image, item in by_image.items() if image not in chosen]
+    unlabelled = unlabelled if use_unlabelled else []
     if use_unlabelled and not unlabelled:
         logger.warning("%s leaves no unlabelled image: training uses labels only", datalist)
     return {
         "labelled": [by_image[image] for image in order[:count]],
         "unlabelled": unlabelled,
         "validation": _entries(content, "validation", datalist, paths, needs_label=True),
-        "test": _test_entries(content, datalist, paths) if "test" in content else [],
+        "test": _entries(content, "test", datalist, paths) if "test" in content else [],
     }
 
 
@@ -149,19 +151,28 @@ def _entries(
         used = (name for name in ("image", "label") if files.get(name) is not None)
         items.append({name: paths.find(files[name], where) for name in used})
     _require_distinct([item["image"] for item in items], f'{datalist}: "{key}"')
+    names = ("group", "volume", "set") if key == "test" else ("group", "volume")
+    return _with_names(items, content, key, names, datalist)
+
+
+def _without_label(item: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in item.items() if key != "label"}
+
+
+def _with_names(
+    items: list[dict[str, str]], content: dict[str, Any], key: str, names: Sequence[str], datalist: Path
+) -> list[dict[str, str]]:
+    """Items with what their entries name: given for all of them or for none, so that batches have equal keys."""
+    for name in names:
+        given = [entry.get(name) if isinstance(entry, dict) else None for entry in content[key]]
+        for number, value in enumerate(given):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
+                raise InputError(
+                    f'{datalist}: entry {number} of "{key}" has the "{name}" {shown(value)}; write a name'
+                )
+        if given and all(value not in (None, "") for value in given):
+            items = [item | {name: str(value)} for item, value in zip(items, given, strict=True)]
     return items
-
-
-def _test_entries(content: dict[str, Any], datalist: Path, paths: DatalistPaths) -> list[dict[str, str]]:
-    """Test items with the names of their sets: given for all of them or for none, so that batches have equal keys."""
-    items = _entries(content, "test", datalist, paths)
-    sets = [entry.get("set") if isinstance(entry, dict) else None for entry in content["test"]]
-    for number, name in enumerate(sets):
-        if name is not None and (isinstance(name, bool) or not isinstance(name, str | int)):
-            raise InputError(f'{datalist}: entry {number} of "test" has the "set" {shown(name)}; write a name')
-    if not all(name not in (None, "") for name in sets):
-        return items
-    return [item | {"set": str(name)} for item, name in zip(items, sets, strict=True)]
 
 
 def _require_distinct(images: list[str], where: str) -> None:

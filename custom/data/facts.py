@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from skimage import measure
 
 from custom.data.datalist import Splits, read_datalist
@@ -21,6 +21,7 @@ from custom.errors import InputError
 from custom.labels import IGNORED_LABEL, MOST_CLASSES
 from custom.pixels import bits_used, read_class_indices
 from custom.pixels.images import LEAST_BIT_DEPTH, MOST_BIT_DEPTH
+from custom.volumes.window import AUTO, Window, check_window
 
 __all__ = [
     "DataFacts",
@@ -51,6 +52,8 @@ class DataFacts:
         ignore_value: value of undecided pixels in the masks; None if there is no such value.
         stated_bit_depth: "bit_depth" of the datalist; None where it states none.
         stated_one_connected_component: likewise "one_connected_component".
+        window: which values of the volumes that the images are slices of became black and white, see
+            `custom.volumes.windowed`.
         data: items by split; those of "labelled", "unlabelled" and "validation" show what the datalist does not state.
     """
 
@@ -59,6 +62,7 @@ class DataFacts:
     ignore_value: int | None = None
     stated_bit_depth: int | None = None
     stated_one_connected_component: bool | None = None
+    window: Window = AUTO
     data: Splits = field(default_factory=dict, repr=False)
 
     @property
@@ -80,13 +84,14 @@ class DataFacts:
         return has_one_component_each(masks, self.num_classes, self.ignore_value)
 
     def for_datalist(self) -> dict[str, Any]:
-        """The facts as a datalist states them; a bit depth or an ignored value only where there is one."""
+        """The facts as a datalist states them; a bit depth, window or ignored value only where there is one."""
         return {
             "name": self.name,
             "class_names": list(self.class_names),
             "num_classes": self.num_classes,
             "one_connected_component": self.one_connected_component,
             **({} if self.bit_depth is None else {"bit_depth": self.bit_depth}),
+            **({} if self.window == AUTO else {"window": list(self.window)}),
             **({} if self.ignore_value is None else {"ignore_value": self.ignore_value}),
         }
 
@@ -121,6 +126,9 @@ class _Stated(BaseModel):
         le=65535,
         description="the value that undecided pixels have in the masks, 1 to 65535, or leave it out",
     )
+    window: Annotated[Any, AfterValidator(check_window)] = Field(
+        AUTO, description='"auto" or [low, high], the low value first, or leave it out'
+    )
 
 
 def read_facts(datalist: str | os.PathLike[str] | None, data: Splits | None = None) -> DataFacts:
@@ -151,6 +159,7 @@ def read_facts(datalist: str | os.PathLike[str] | None, data: Splits | None = No
         ignore_value=stated.ignore_value,
         stated_bit_depth=stated.bit_depth,
         stated_one_connected_component=stated.one_connected_component,
+        window=stated.window,
         data=data or {},
     )
 

@@ -1,4 +1,4 @@
-"""The images to predict: one, or those of a folder."""
+"""The images and volumes to predict: one, or those of a folder."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from pathlib import Path
 from custom.errors import InputError
 from custom.files import is_system_file, require_regular_file
 from custom.pixels.formats import IMAGE_SUFFIXES, describe_unread, has_suffix
+from custom.volumes import is_dicom_series
+from custom.volumes.kinds import VOLUME_SUFFIXES, is_volume, volume_name
 
 __all__ = ["list_images"]
 
 logger = logging.getLogger(__name__)
 
-_READ = ", ".join(IMAGE_SUFFIXES)
+_READ = f"{', '.join((*IMAGE_SUFFIXES, *VOLUME_SUFFIXES))}, or a folder that is a DICOM series"
 
 
 def list_images(source: str | os.PathLike) -> list[dict[str, str]]:
-    """Data items {"image": absolute path} of one image, or of all images directly in a folder, by name.
+    """Data items {"image": absolute path} of one image or volume, or of all directly in a folder, by name.
 
-    Hidden files and those that operating systems add are passed over. Files of formats that are not read are counted in
-    a warning.
+    A folder of DICOM slices in places of their own is one volume, a series; a folder in the folder that holds DICOM
+    alone is one too. Hidden files and those that operating systems add are passed over. Files of formats that are not
+    read are counted in a warning.
 
     Raises:
         InputError: nothing there, no image, something which is no regular file, or two images whose masks would have
@@ -36,19 +39,23 @@ def list_images(source: str | os.PathLike) -> list[dict[str, str]]:
         )
     if not source.is_dir():
         require_regular_file(source)
-        if unread := describe_unread([source]):
+        if not is_volume(source) and (unread := describe_unread([source])):
             raise InputError(f"dataset_dir {source} is no image ({_READ}): {unread}")
         return [{"image": str(source.absolute())}]
-    files = [path for path in _entries(source) if not path.is_dir()]
-    images = [path for path in files if has_suffix(path)]
-    unread = describe_unread(files, annotations=False)
+    entries = _entries(source)
+    if is_volume(source) and is_dicom_series(entries):
+        return [{"image": str(source.absolute())}]
+    images = [path for path in entries if is_volume(path) or (has_suffix(path) and not path.is_dir())]
+    left = [path for path in entries if path not in images and not path.is_dir()]
+    unread = describe_unread(left, annotations=False)
     if not images:
         raise InputError(f"dataset_dir {source}: holds no image ({_READ}); {unread or _instead(source)}")
     if unread:
         logger.warning("dataset_dir %s: left out are %s", source, unread)
     _require_distinct_outputs(images)
     for path in images:
-        require_regular_file(path)
+        if not path.is_dir():
+            require_regular_file(path)
     return [{"image": str(path.absolute())} for path in images]
 
 
@@ -74,6 +81,7 @@ def _require_distinct_outputs(images: Iterable[Path]) -> None:
             path.name.encode()
         except UnicodeEncodeError as error:
             raise InputError(f"{path} has a name that is no Unicode text; rename it") from error
-        other = stems.setdefault(unicodedata.normalize("NFC", path.stem), path)
+        stem = volume_name(path) if is_volume(path) else path.stem
+        other = stems.setdefault(unicodedata.normalize("NFC", stem), path)
         if other is not path:
-            raise InputError(f"{path} and {other.name} would both write {path.stem}.png; rename one of them")
+            raise InputError(f"{path} and {other.name} would both write the mask {stem}; rename one of them")

@@ -21,7 +21,8 @@ from custom.files import short_names, write_whole
 from custom.handlers.case_sheet import Case, draw_cases
 from custom.labels.codec import LabelCodec
 from custom.metrics.image_scores import own_size_dice, score_image
-from custom.metrics.score_summary import CONFIDENCE, summarise_scores
+from custom.metrics.score_summary import CONFIDENCE, summarise_scores, summarise_volumes
+from custom.metrics.volume_scores import score_volume
 from custom.tables import to_csv
 
 __all__ = ["EvaluationReport"]
@@ -32,12 +33,13 @@ class EvaluationReport:
 
     Attach it to a MONAI `SupervisedEvaluator` with `decollate=True`, whose output items hold "image" [3, W, H] in
     [0, 1], "label" [1, W, H] with class indices, and "pred" [branches, W, H] with soft ordinal values in [0, K - 1].
-    Pixels labelled `IGNORED_LABEL` enter no score. Batch items may name the "set" they belong to, and may hold an
-    "own_size_label", the label before it was resized: then Dice is computed at that size too. Written to
-    `output_dir`, each file whole or not at all:
+    Pixels labelled `IGNORED_LABEL` enter no score. Batch items may name the "set" they belong to and the "volume" they
+    are a slice of, and may hold an "own_size_label", the label before it was resized: then Dice is computed at that size
+    too. Written to `output_dir`, each file whole or not at all:
 
     * `per_image.csv`: one line per image, see `score_image` for the columns. Dice, IoU and shares are in [0, 1], HD95
       in pixels; a score that the image does not have is "nan".
+    * `per_volume.csv`: where images are slices of volumes, one line per volume with its Dice in 3-D, see `score_volume`.
     * `summary.json`: the statistics of `summarise_scores`, with the given details.
     * `cases.png`: the best, median and worst images by the Dice of the first branch.
 
@@ -60,6 +62,7 @@ class EvaluationReport:
 
     Attributes:
         rows: the lines of `per_image.csv` after a run.
+        volume_rows: the lines of `per_volume.csv`, if there are volumes.
         summary: the content of `summary.json` after a run.
     """
 
@@ -85,6 +88,7 @@ class EvaluationReport:
         self.hard_labels = hard_labels
         self.details = dict(details or {})
         self.rows: list[dict[str, Any]] = []
+        self.volume_rows: list[dict[str, Any]] = []
         self.summary: dict[str, Any] = {}
         self._cases: list[Case] = []
 
@@ -134,8 +138,11 @@ class EvaluationReport:
         self.rows = [case.row for case in cases]
         for row, name in zip(self.rows, short_names([row["file"] for row in self.rows]), strict=True):
             row["file"] = name
+        self.volume_rows = self._score_volumes(cases)
         self.summary = self._summarise()
         if idist.get_rank() == 0:
+            if self.volume_rows:
+                write_whole(self.output_dir / "per_volume.csv", to_csv(self.volume_rows))
             write_whole(self.output_dir / "per_image.csv", to_csv(self.rows))
             write_whole(self.output_dir / "summary.json", json.dumps(self.summary, indent=2, default=str).encode())
             write_whole(self.output_dir / "cases.png", _to_png(self._draw(cases)))
@@ -143,13 +150,25 @@ class EvaluationReport:
     def _score(self, file: str, entry: Mapping[str, Any], item: Mapping[str, Any]) -> Case:
         truth = convert_to_tensor(item["label"], device="cpu", track_meta=False)[0]
         predictions = convert_to_tensor(item["pred"], device="cpu", track_meta=False).detach()
-        known = {"file": file} | ({"set": entry["set"]} if "set" in entry else {})
+        known = {"file": file} | {name: entry[name] for name in ("set", "volume") if name in entry}
         scores = score_image(predictions, truth, self.branches, self.num_classes, self.empty)
         if "own_size_label" in entry:
             own_size_truth = convert_to_tensor(entry["own_size_label"], device="cpu", track_meta=False)[0]
             scores |= own_size_dice(predictions, own_size_truth, self.branches, self.num_classes, self.hard_labels)
         labels = torch.cat([truth[None], LabelCodec.harden(predictions)])
         return Case.keep(known | scores, item["image"], labels)
+
+    def _score_volumes(self, cases: Sequence[Case]) -> list[dict[str, Any]]:
+        slices: dict[str, list[Case]] = {}
+        for case in cases:
+            if "volume" in case.row:
+                slices.setdefault(case.row["volume"], []).append(case)
+        rows = []
+        for volume, parts in sorted(slices.items()):
+            labels = torch.stack([torch.from_numpy(part.restore()[1].copy()) for part in parts], dim=-1)
+            scores = score_volume(labels, self.branches, self.num_classes)
+            rows.append({"volume": volume, "slices": len(parts)} | scores)
+        return rows
 
     def _next_number(self) -> str:
         """A name for an image without one: its place in the data set, of which each process sees every n-th image."""
@@ -164,6 +183,7 @@ class EvaluationReport:
             "confidence": CONFIDENCE,
             "hd95_of_one_empty_side": self.empty,
             **summarise_scores(self.rows, self.branches, self.num_classes),
+            **summarise_volumes(self.volume_rows, self.branches),
         }
 
     def _draw(self, cases: Sequence[Case]) -> Image.Image:

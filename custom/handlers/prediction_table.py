@@ -15,7 +15,7 @@ __all__ = ["PredictionTable"]
 
 
 class PredictionTable:
-    """Ignite handler that writes file, size [pixels], foreground share, disagreement and uncertainty per prediction.
+    """Ignite handler that writes file, size [pixels], slices, foreground share, disagreement and uncertainty per prediction.
 
     Disagreement is the mean over the pixels of the largest difference between two branches, see `SplitBranchesd`.
     Uncertainty is the mean of 1 - |2 p - 1| of the foreground probability p (with more than two classes, of the soft
@@ -26,7 +26,7 @@ class PredictionTable:
         path: the CSV file; its folder is made.
     """
 
-    COLUMNS = ("image", "width", "height", "foreground_share", "disagreement", "uncertainty")
+    COLUMNS = ("image", "width", "height", "slices", "foreground_share", "disagreement", "uncertainty")
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
@@ -49,8 +49,9 @@ class PredictionTable:
         mask, probability = item["pred"], item["probability"]
         return {
             "image": source["image"].meta["filename_or_obj"],
-            "width": mask.shape[-2],
-            "height": mask.shape[-1],
+            "width": probability.shape[1],
+            "height": probability.shape[2],
+            "slices": probability.shape[3] if probability.ndim == 4 else 1,
             "foreground_share": f"{(mask > 0).float().mean().item():.6f}",
             "disagreement": f"{item['disagreement'].mean().item():.6f}",
             "uncertainty": f"{(1 - (2 * probability - 1).abs()).mean().item():.6f}",

@@ -1,4 +1,4 @@
-"""Metrics: scores per image, their statistics and tables, HD95 for empty masks, the released script's figures."""
+"""Metrics: scores per image and per volume, their statistics and tables, HD95 for empty masks, the released script's figures."""
 
 from __future__ import annotations
 
@@ -15,5 +15,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "release": ["release_scores"],
         "score_summary": ["summarise_scores"],
         "summary_table": ["format_summary", "format_table"],
+        "volume_scores": ["score_volume"],
     },
 )

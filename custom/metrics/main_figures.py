@@ -21,7 +21,7 @@ def main_figures(summary: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         "dice", "iou", "hd95" and so on, "dice_low" and "dice_high" (its 95 % bootstrap interval), and "dice" of every
-        further branch and every set under their names. What no image has is left out.
+        further branch and every set under their names, and of "volumes" in 3-D. What no image has is left out.
     """
     prediction, *branches = summary["branches"]
     own = summary["branches"][prediction]
@@ -30,4 +30,6 @@ def main_figures(summary: Mapping[str, Any]) -> dict[str, Any]:
     figures |= {branch: {"dice": summary["branches"][branch]["dice"]["mean"]} for branch in branches}
     for name, part in summary.get("sets", {}).items():
         figures[name] = {"dice": part["branches"][prediction]["dice"]["mean"]}
+    if "volumes" in summary:
+        figures["volumes"] = {"dice": summary["volumes"]["branches"][prediction]["dice"]["mean"]}
     return {name: value for name, value in figures.items() if value is not None}

@@ -9,7 +9,7 @@ import numpy as np
 
 from custom.metrics.bootstrap import bootstrap_interval
 
-__all__ = ["CONFIDENCE", "summarise_scores"]
+__all__ = ["CONFIDENCE", "summarise_scores", "summarise_volumes"]
 
 CONFIDENCE = 0.95
 
@@ -40,6 +40,21 @@ def summarise_scores(rows: Sequence[Mapping[str, Any]], branches: Sequence[str],
     if num_classes == 2:
         summary["release"] = _summarise_group(rows, "release")
     return summary
+
+
+def summarise_volumes(rows: Sequence[Mapping[str, Any]], branches: Sequence[str]) -> dict[str, Any]:
+    """Statistics over the volumes, as `summarise_scores` gives them over the images.
+
+    Args:
+        rows: scores per volume, see `score_volume`.
+        branches: names of the predictions.
+
+    Returns:
+        {"volumes": {"volumes": their number, "branches": statistics}}; empty without volumes.
+    """
+    if not rows:
+        return {}
+    return {"volumes": {"volumes": len(rows), "branches": _summarise_branches(rows, branches)}}
 
 
 def _summarise_branches(rows: Sequence[Mapping[str, Any]], branches: Sequence[str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ METRICS = ("dice", "iou", "hd95")
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:
-    """A text table of a summary: every branch, then the first branch's scores of each set and of each class.
+    """A text table of a summary: every branch, then the first branch's scores of each set, of volumes and of each class.
 
     Args:
         summary: what `summarise_scores` returns, with "num_classes".
@@ -25,6 +25,10 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         rows[f"{prediction}, {name} ({part['images']} images)"] = part["branches"][prediction]
     if "dice_own_size" in scores:
         rows[f"{prediction}, at the images' own size"] = {"dice": scores["dice_own_size"], "iou": {}, "hd95": {}}
+    if "volumes" in summary:
+        volumes = summary["volumes"]
+        dice = volumes["branches"][prediction]["dice"]
+        rows[f"{prediction}, in 3-D ({volumes['volumes']} volumes)"] = {"dice": dice, "iou": {}, "hd95": {}}
     if summary["num_classes"] > 2:
         for number in range(1, summary["num_classes"]):
             rows[f"{prediction}, class {number}"] = {metric: scores[f"{metric}_class_{number}"] for metric in METRICS}

@@ -15,6 +15,7 @@ from custom.options.kinds import (
     PATH,
     SOURCE,
     TEXT,
+    WINDOW,
     YES_OR_NO,
     choice,
     list_of,
@@ -222,7 +223,13 @@ COMMANDS: dict[str, Kinds] = {
         "half": YES_OR_NO,
     },
     "evaluate": {**COMMON, **LISTED, "checkpoint": PATH, "split": choice("test", "validation", "labelled")},
-    "inference": {**COMMON, "checkpoint": PATH, "probability_maps": YES_OR_NO, "disagreement_maps": YES_OR_NO},
+    "inference": {
+        **COMMON,
+        "checkpoint": PATH,
+        "window": WINDOW,
+        "probability_maps": YES_OR_NO,
+        "disagreement_maps": YES_OR_NO,
+    },
 }
 """Keys by configuration."""
 

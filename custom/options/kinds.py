@@ -11,13 +11,14 @@ from typing import Annotated, Any, Literal
 
 import torch
 from fire.parser import DefaultParseValue
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, FiniteFloat
 
 from custom.command_line import EVALUATED
 from custom.plain_names import MOST_BYTES, folder_name_fault
+from custom.volumes.window import AUTO
 
 __all__ = [
-    "DEVICE", "LABELLED", "NAME", "PATH", "SOURCE", "TEXT", "YES_OR_NO", "Wanted", "choice", "list_of", "number",
+    "DEVICE", "LABELLED", "NAME", "PATH", "SOURCE", "TEXT", "WINDOW", "YES_OR_NO", "Wanted", "choice", "list_of", "number",
     "one_or_several", "optional", "starts_like_an_expression", "whole",
 ]  # fmt: skip
 
@@ -192,6 +193,16 @@ def _checked_device(value: Any) -> Any:
         raise ValueError("no device") from error
 
 
+def _window(value: Any) -> Any:
+    return value if value == AUTO else tuple(_number(end) for end in _list(value))
+
+
+def _rising(value: Any) -> Any:
+    if value != AUTO and not value[0] < value[1]:
+        raise ValueError("does not rise")
+    return value
+
+
 YES_OR_NO = Annotated[bool, BeforeValidator(_yes_or_no), Wanted("true or false")]
 TEXT = Annotated[str, BeforeValidator(_text), Wanted("a text", is_text=True)]
 PATH = Annotated[str, BeforeValidator(_path), Wanted("a path, with ./ before one that starts with $, @ or %", True)]
@@ -207,6 +218,12 @@ LABELLED = Annotated[
     int | str,
     BeforeValidator(_labelled),
     Wanted('"all", a count from 1, a percentage such as 10%, or the name of a listed subset', is_text=True),
+]
+WINDOW = Annotated[
+    Literal["auto"] | tuple[FiniteFloat, FiniteFloat],
+    BeforeValidator(_window),
+    AfterValidator(_rising),
+    Wanted("auto or [low, high], the low value first"),
 ]
 DEVICE = Annotated[
     Any, BeforeValidator(_checked_device), Wanted("a device of this machine, such as cpu, cuda or cuda:0", True)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from custom.wording import and_more
 
-__all__ = ["IMAGE_SUFFIXES", "UnreadFormat", "describe_unread", "has_suffix", "unread_format"]
+__all__ = ["IMAGE_SUFFIXES", "UnreadFormat", "describe_unread", "has_suffix", "is_dicom", "unread_format"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
@@ -34,17 +34,19 @@ class UnreadFormat(NamedTuple):
 _CAMERA_AND_WEB = (".webp", ".gif", ".heic", ".heif", ".avif", ".jxl", ".jfif", ".jpe", ".apng")
 _PUBLISHING = (".jp2", ".j2k", ".jpx", ".svg", ".psd", ".xcf", ".eps", ".pdf", ".ico", ".dib")
 _SCIENCE = (".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".exr")
-_DICOM = UnreadFormat("DICOM", "save each picture as PNG, for example with pydicom", (".dcm", ".dicom", ".ima"))
+_CUT = "cut it into slices with python -m custom prepare folder"
+_DICOM = UnreadFormat("DICOM", _CUT, (".dcm", ".dicom", ".ima"))
 _UNREAD = (
     UnreadFormat(
         "NIfTI volume",
-        "save each slice as PNG, for example with nibabel",
+        _CUT,
         (".nii", ".nii.gz"),
     ),
+    UnreadFormat("NRRD volume", _CUT, (".nrrd",)),
     UnreadFormat(
         "volume",
-        "save each slice as PNG, for example with SimpleITK",
-        (".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".mgh", ".hdr", ".img"),
+        "save it as NIfTI, for example with SimpleITK",
+        (".mha", ".mhd", ".nhdr", ".mgz", ".mgh", ".hdr", ".img"),
     ),
     _DICOM,
     UnreadFormat(
@@ -101,7 +103,7 @@ def unread_format(path: str | os.PathLike[str]) -> UnreadFormat | None:
     if has_suffix(path):
         return None
     found = next((unread for unread in _UNREAD if has_suffix(path, unread.suffixes)), None)
-    return _DICOM if found is None and _is_dicom(Path(path)) else found
+    return _DICOM if found is None and is_dicom(Path(path)) else found
 
 
 def describe_unread(paths: Iterable[Path], annotations: bool = True) -> str:
@@ -121,7 +123,8 @@ def describe_unread(paths: Iterable[Path], annotations: bool = True) -> str:
     )
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
+    """Whether a file whose name has no suffix, or a number for one, is DICOM by its content."""
     place, mark = _DICOM_MARK
     suffix = path.suffix[1:]
     if (suffix and not suffix.isdigit()) or not os.path.isfile(path):

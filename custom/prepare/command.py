@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from custom.command_line import Command, Name, Number, PathTo, Text, Values, WholeNumber, output_folder, run_command
+from custom.errors import InputError
 from custom.prepare.archives import ArchiveLimits
 from custom.prepare.classes import read_mask_colours
 from custom.prepare.options import PrepareOptions
 from custom.prepare.sources import SOURCES
 from custom.prepare.subsets import read_labelled_count
+from custom.volumes.window import AUTO, check_window
 
 if TYPE_CHECKING:
     from custom.prepare.run import Prepared
@@ -42,6 +44,23 @@ class _Count(Text):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         read_labelled_count(super().convert(value, param, ctx))
         return value
+
+
+class _Window(Text):
+    """What `check_window` understands."""
+
+    name = "window"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        words = super().convert(value, param, ctx).replace(",", " ").strip("[] ").split()
+        try:
+            return check_window(AUTO if words == [AUTO] else [float(word) for word in words], "--window")
+        except InputError:
+            raise
+        except ValueError as error:
+            raise InputError(f'--window is {value!r}; give "auto" or two numbers such as "-160 240"') from error
 
 
 @click.command(cls=Command, epilog=_EPILOG)
@@ -97,6 +116,12 @@ class _Count(Text):
     type=WholeNumber(0, 65535),
     metavar="V",
     help="Value of masks that means undecided: it counts neither in the loss nor in metrics.",
+)
+@click.option(
+    "--window",
+    type=_Window(),
+    metavar='auto|"LOW HIGH"',
+    help="Values of volumes that become black and white, such as \"-160 240\" (default: auto).",
 )
 @click.option("--no-audit", is_flag=True, help="Do not look for near-duplicate images.")
 @click.option("--group-duplicates", is_flag=True, help="Keep near-duplicates on one side of drawn splits.")

@@ -11,6 +11,7 @@ from custom.labels import IGNORED_LABEL
 from custom.prepare.classes import ClassMap
 from custom.prepare.records import Source
 from custom.prepare.writing import Written
+from custom.volumes.window import AUTO, Window
 
 __all__ = ["datalist_content", "find_facts"]
 
@@ -26,7 +27,8 @@ def datalist_content(
 ) -> dict[str, Any]:
     """All that `load_datalist` and `read_facts` read, with the seed and a SHA-256 of every file.
 
-    An entry has, beside its files, the "group" (patient, slide) and the "set" of a collection, where there are such.
+    An entry has, beside its files, the "group" (patient, slide), the "set" of a collection and the "volume" that it is
+    a slice of, where there are such.
 
     Args:
         description: the data set in a few sentences.
@@ -39,7 +41,9 @@ def datalist_content(
     """
     entries = {split: [] for split in ("training", "validation", "test")}
     for item, split in zip(written, splits, strict=True):
-        entry = {"image": item.image, "label": item.label, "group": item.record.group, "set": item.record.set_name}
+        record = item.record
+        entry = {"image": item.image, "label": item.label, "group": record.group, "set": record.set_name}
+        entry["volume"] = record.volume
         entries[split].append({key: value for key, value in entry.items() if value is not None})
     fingerprints = dict(sorted(pair for item in written for pair in item.fingerprints.items()))
     return {
@@ -60,6 +64,7 @@ def find_facts(
     bit_depth: int | None,
     training_masks: Sequence[str],
     one_component: bool | None = None,
+    window: Window = AUTO,
 ) -> DataFacts:
     """What is known of the source; else what the user states; else what the prepared training masks show.
 
@@ -70,6 +75,7 @@ def find_facts(
         bit_depth: bits of the 16-bit images; None if there are none.
         training_masks: prepared mask files of training images.
         one_component: whether each class is one connected piece per image, if the user states it.
+        window: which values of volumes became black and white.
     """
     ignore_value = None if class_map.ignore_value is None else IGNORED_LABEL
     stated = (value for value in (source.one_connected_component, one_component) if value is not None)
@@ -82,4 +88,5 @@ def find_facts(
         ignore_value=ignore_value,
         stated_bit_depth=bit_depth,
         stated_one_connected_component=one_component,
+        window=window,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from custom.errors import InputError
+from custom.volumes.window import AUTO, Window, check_window
 
 __all__ = ["PrepareOptions"]
 
@@ -28,6 +29,7 @@ class PrepareOptions:
         ignore_value: value of undecided pixels in masks, 1 to 65535; None if there is no such value.
         published_split: use published lists of test images where they apply.
         audit: look for near-duplicate images.
+        window: which values of volumes become black and white: "auto" or (low, high), see `custom.volumes.windowed`.
 
     Raises:
         InputError: a value out of range.
@@ -44,6 +46,7 @@ class PrepareOptions:
     ignore_value: int | None = None
     published_split: bool = True
     audit: bool = True
+    window: Window = AUTO
 
     def __post_init__(self) -> None:
         shares = {"--validation-share": self.validation_share, "--test-share": self.test_share}
@@ -58,5 +61,6 @@ class PrepareOptions:
             raise InputError(f"--max-side is {self.max_side}; give at least {SMALLEST_SIDE} pixels")
         if self.ignore_value is not None and not 1 <= self.ignore_value <= 65535:
             raise InputError(f"--ignore-value is {self.ignore_value}; give a value of undecided pixels, 1 to 65535")
+        check_window(self.window, "--window")
         if self.group_duplicates and not self.audit:
             raise InputError("--group-duplicates needs the search for near-duplicates; leave out --no-audit")

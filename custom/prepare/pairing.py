@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from custom.errors import InputError
 from custom.files import name_key
-from custom.pixels.formats import IMAGE_SUFFIXES
+from custom.pixels.formats import IMAGE_SUFFIXES, has_suffix
+from custom.volumes.kinds import VOLUME_SUFFIXES, volume_name
 
 __all__ = ["READ_NAMES", "ImageWithMasks", "Pairing", "are_samples", "pair_by_name", "relative_name"]
 
@@ -25,7 +26,7 @@ _WORDS = (
     r"(?:masks?|segmentations?|segmented|seg|gt|ground[ _-]?truth|label(?:l?ed|s|map)?|anno(?:tations?|tated)?|manual)"
 )
 _ENDING = re.compile(rf"[ _.-]+{_WORDS}(?:[ _.-]*\(?\d+\)?)?$")
-_SUFFIX = re.compile(rf"(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))})$")
+_SUFFIX = re.compile(rf"(?:{'|'.join(map(re.escape, (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES)))})$")
 _SEPARATOR = re.compile(r"[ _.\-(\[]")
 
 
@@ -98,7 +99,9 @@ def are_samples(folders: Iterable[tuple[Path, Iterable[Path]]]) -> bool:
 
 def relative_name(path: Path, folder: Path) -> str:
     """Path below `folder` without suffix and outer spaces, with composed accents."""
-    parts = [*path.relative_to(folder).parts[:-1], Path(path.name.strip()).stem]
+    name = path.name.strip()
+    stem = volume_name(name) if has_suffix(name, VOLUME_SUFFIXES) or path.is_dir() else Path(name).stem
+    parts = [*path.relative_to(folder).parts[:-1], stem]
     return unicodedata.normalize("NFC", "/".join(part.strip() for part in parts))
 
 

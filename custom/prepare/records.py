@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from custom.volumes.window import AUTO, Window
+
 __all__ = ["Found", "OpenedSource", "Record", "Release", "Request", "Source"]
 
 
@@ -29,6 +31,7 @@ class Record:
         split: "training", "validation" or "test" where a published split states it. "training" leaves open which images
             are held out for validation, if nothing is published on that.
         set_name: the set of a collection the image comes from.
+        volume: name of the volume that the image is a slice of.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Record:
     group: str | None = None
     split: str | None = None
     set_name: str | None = None
+    volume: str | None = None
 
 
 @dataclass
@@ -67,12 +71,14 @@ class Request:
         workspace: an empty folder for files the finder has to make (patches, slices); it vanishes afterwards.
         published_split: use published lists of test names where they apply.
         show_progress: show progress bars, if the standard error is a terminal.
+        window: which values of volumes become black and white, see `custom.volumes.windowed`.
     """
 
     sources: Sequence[OpenedSource]
     workspace: Path
     published_split: bool = True
     show_progress: bool = False
+    window: Window = AUTO
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,11 @@ from custom.prepare.output import Workplace, is_prepared, source_digest, workpla
 from custom.prepare.records import Found, OpenedSource, Request, Source
 from custom.prepare.report import Report
 from custom.prepare.report_pictures import draw_examples
-from custom.prepare.sources import SOURCES
+from custom.prepare.sources import SOURCES, WITH_VOLUMES
 from custom.prepare.splits import Entry, assign_splits, join_groups
 from custom.prepare.subsets import labelled_subsets, labelling_order
 from custom.prepare.writing import WritingPlan, Written, write_records
+from custom.volumes.window import AUTO
 
 __all__ = ["Prepared", "prepare_dataset"]
 
@@ -91,6 +92,8 @@ def prepare_dataset(
             "--one-component and --several-components are for the data set folder; leave them out, the masks of "
             f"{dataset} are known"
         )
+    if options.window != AUTO and source.name not in WITH_VOLUMES:
+        raise InputError(f"--window is for volumes (folder, acdc); leave it out, {dataset} has none")
     given = [Path(os.path.abspath(path)) for path in sources]
     output = Path(os.path.abspath(output))
     check_sources(given, output)
@@ -113,7 +116,7 @@ def _prepare(
     source: Source, opened: Sequence[OpenedSource], place: Workplace, options: PrepareOptions, show_progress: bool
 ) -> Report:
     """Fill `place.prepared`; returns the report."""
-    found = source.find(Request(opened, place.made, options.published_split, show_progress))
+    found = source.find(Request(opened, place.made, options.published_split, show_progress, options.window))
     inspection = inspect_records(found.records, options.max_side, show_progress)
     for lines in inspection.problems.values():
         lines[:] = [as_given(line, opened) for line in lines]
@@ -133,7 +136,10 @@ def _prepare(
         for item, split in zip(written, splits, strict=True)
         if split == "training" and item.label
     ]
-    facts = find_facts(source, opened[0].given, class_map, bit_depth, training_masks, options.one_connected_component)
+    one_component = options.one_connected_component
+    facts = find_facts(
+        source, opened[0].given, class_map, bit_depth, training_masks, one_component, options.window
+    )
     report = Report(
         source,
         [part.given for part in opened],

@@ -11,7 +11,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "branches": ["SplitBranchesd"],
         "enhancement": ["RandEnhanced"],
         "loading": ["LoadImageAndLabeld"],
-        "saving": ["SavePictured"],
+        "saving": ["SaveMaskd", "SavePictured"],
+        "slices": ["ResizeSlicesd", "SliceOrientationd"],
         "soft_labels": ["LoadSoftLabeld"],
     },
 )

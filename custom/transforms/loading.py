@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from os import PathLike
 from typing import Any
 
 import numpy as np
+import torch
 from monai.config import KeysCollection
-from monai.data import PILReader
+from monai.data import MetaTensor, PILReader
 from monai.transforms import LoadImage, MapTransform
 from PIL import Image
 
 from custom.pixels import read_class_indices, read_image
 from custom.pixels.images import MOST_BIT_DEPTH
+from custom.volumes import AUTO, check_window, is_volume, read_volume, windowed
+from custom.volumes.window import Window
 
 __all__ = ["LoadImageAndLabeld"]
 
 
 class LoadImageAndLabeld(MapTransform):
-    """Load an image, and its mask where the item has one, from the paths in a data item.
+    """Load an image or a volume, and the mask of an image where the item has one, from the paths in a data item.
 
     The image becomes a float32 `MetaTensor` [3, W, H] in [0, 1], the label one [1, W, H] of class indices
     0..num_classes-1, with `custom.labels.IGNORED_LABEL` where the class is undecided; W comes first, as with every
     MONAI reader. `meta` holds among others `filename_or_obj` and `spatial_shape` (W, H). EXIF orientation is applied
     to both, so that a photograph and its mask match.
+
+    A volume, see `custom.volumes.is_volume`, becomes [1, I, J, K] in [0, 1] as it is stored ([3, I, J, K] where it is in
+    colour), windowed, with its affine; `SliceOrientationd` turns it as its slices are shown.
 
     >>> from tempfile import TemporaryDirectory
     >>> from PIL import Image
@@ -46,9 +53,10 @@ class LoadImageAndLabeld(MapTransform):
         bit_depth: bits (8 to 16) that the 16-bit images of the data set use; None where that is unknown. 8-bit images
             are divided by 255 always.
         bgr: give the colours in the order blue, green, red, as OpenCV does.
+        window: which values of a volume become black and white: "auto" or [low, high], see `custom.volumes.windowed`.
 
     Raises:
-        InputError: a file which is missing, broken, too large, or a mask which does not fit the classes.
+        InputError: a file which is missing, broken, too large, or a mask which does not fit the classes; or `window`.
     """
 
     def __init__(
@@ -59,6 +67,7 @@ class LoadImageAndLabeld(MapTransform):
         ignore_value: int | None = None,
         bit_depth: int | None = MOST_BIT_DEPTH,
         bgr: bool = False,
+        window: Window = AUTO,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         read_label = partial(read_class_indices, num_classes=num_classes, ignore_value=ignore_value)
@@ -68,20 +77,34 @@ class LoadImageAndLabeld(MapTransform):
         self.image_key = self.keys[0]
         self.bit_depth = bit_depth
         self.bgr = bgr
-        self.bit_depth = bit_depth
+        self.window = check_window(window)
         self.readers = {key: _PictureReader(read) for key, read in zip(self.keys, readers, strict=False)}
-        self.load = LoadImage(image_only=True, dtype=np.float32, ensure_channel_first=True)
+        with warnings.catch_warnings():  # MONAI makes all its readers, of which one warns of a decoder it does not find
+            warnings.simplefilter("ignore", UserWarning)
+            self.load = LoadImage(image_only=True, dtype=np.float32, ensure_channel_first=True)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace the paths in `data` by tensors."""
         loaded = dict(data)
         for key in self.key_iterator(loaded):
-            loaded[key] = self.load(loaded[key], reader=self.readers[key])
+            if key == self.image_key and is_volume(loaded[key]):
+                loaded[key] = _load_volume(loaded[key], self.window)
+            else:
+                loaded[key] = self.load(loaded[key], reader=self.readers[key])
             if key == self.image_key:
                 loaded[key] /= 255
                 if self.bgr:
                     loaded[key] = loaded[key].flip(0)
         return loaded
+
+
+def _load_volume(path: str | PathLike[str], window: Window) -> MetaTensor:
+    """Brightness or colours in [0, 255], [1 or 3, I, J, K], float32."""
+    volume = read_volume(path)
+    values = torch.from_numpy(windowed(volume, window)).float()
+    channel_first = values.movedim(-1, 0) if volume.is_colour else values[None]
+    meta = {"filename_or_obj": str(path), "spatial_shape": np.asarray(channel_first.shape[1:])}
+    return MetaTensor(channel_first.contiguous(), affine=torch.from_numpy(volume.affine), meta=meta)
 
 
 class _PictureReader(PILReader):

@@ -1,18 +1,23 @@
-"""From predictions to picture files."""
+"""From predictions to files: pictures, and volumes with their geometry."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import torch
 from monai.config import KeysCollection
-from monai.transforms import SaveImaged
+from monai.transforms import MapTransform, SaveImaged
+from monai.utils import convert_to_numpy
 
-__all__ = ["SavePictured"]
+from custom.volumes import write_map, write_mask
+
+__all__ = ["SaveMaskd", "SavePictured"]
 
 
 class SavePictured(SaveImaged):
-    """Write each prediction as an 8-bit PNG with the name of its image, all in one folder.
+    """Write each prediction as an 8-bit file with the name of its image, all in one folder: PNG, or a volume.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -26,7 +31,7 @@ class SavePictured(SaveImaged):
     ['case_1.png']
 
     Args:
-        keys: keys of the predictions, [1, W, H].
+        keys: keys of the predictions, [1, W, H]; or [1, I, J, K], as stored, of volumes: see `write_map`.
         output_dir: the folder.
         scale: 255 spreads values in [0, 1] over the 8 bits; None writes whole numbers as they are.
     """
@@ -43,3 +48,52 @@ class SavePictured(SaveImaged):
             output_dtype=torch.uint8,
             print_log=False,
         )
+        self.scale = scale
+        self.output_dir = output_dir
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write the predictions of `data`, which stays as it is."""
+        volumes = [key for key in self.key_iterator(data) if data[key].ndim == 4]
+        for key in volumes:
+            values = (data[key][0].float() * (self.scale or 1)).round().to(torch.uint8)
+            write_map(_source(data[key]), convert_to_numpy(values), _affine(data[key]), self.output_dir)
+        return dict(data) if volumes else super().__call__(data)
+
+
+class SaveMaskd(MapTransform):
+    """Write masks of class indices: PNG for a picture; for a volume a file of its kind, see `write_mask`.
+
+    Args:
+        keys: keys of the masks, [1, W, H] or [1, I, J, K], as stored.
+        output_dir: the folder.
+        class_names: names of the classes, background first. With two a PNG holds 0 and 255.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        output_dir: str | os.PathLike[str],
+        class_names: Sequence[str] = ("background", "foreground"),
+    ) -> None:
+        super().__init__(keys)
+        self.output_dir = output_dir
+        self.class_names = tuple(class_names)
+        self.save_picture = SavePictured(self.keys, output_dir, scale=255 if len(self.class_names) == 2 else None)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write the masks of `data`, which stays as it is."""
+        for key in self.key_iterator(data):
+            mask = data[key]
+            if mask.ndim == 3:
+                return self.save_picture(data)
+            indices = convert_to_numpy(mask[0]).astype("uint8")
+            write_mask(_source(mask), indices, _affine(mask), self.output_dir, self.class_names)
+        return dict(data)
+
+
+def _source(values: Any) -> str:
+    return str(values.meta["filename_or_obj"])
+
+
+def _affine(values: Any) -> Any:
+    return convert_to_numpy(values.affine)

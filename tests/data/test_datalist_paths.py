@@ -82,7 +82,7 @@ def test_a_file_that_is_not_there_keeps_its_path(paths):
         ("images/..", "name a file"),
         ("a\0.png", "holds a NUL"),
         ("\ud800.png", "holds half a character"),
-        ("a.nii.gz", "NIfTI volume.*: save each slice as PNG.*read are .png"),
+        ("a.nii.gz", "NIfTI volume.*: cut it into slices with .*prepare folder.*read are .png"),
         ("a.json", "annotation as JSON"),
         ("a.WEBP", "picture in another format"),
     ],

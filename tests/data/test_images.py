@@ -52,7 +52,7 @@ def test_a_folder_without_images_names_the_suffixes(tmp_path):
 
 
 def test_two_images_whose_masks_would_share_a_name_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"a\.png and a\.jpg would both write a\.png"):
+    with pytest.raises(InputError, match=r"a\.png and a\.jpg would both write the mask a;"):
         list_images(touch(tmp_path, "a.jpg", "a.png"))
 
 
@@ -122,7 +122,7 @@ def test_a_name_that_is_no_text_is_refused_in_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("a.nii.gz", "NIfTI volume"), ("a.DCM", "DICOM"), ("a.webp", "picture in another format"), ("a.npy", "array"),
+        ("a.mha", "volume.*save it as NIfTI"), ("a.webp", "picture in another format"), ("a.npy", "array"),
         ("a.svg", "picture in another format"), ("a.zip", "archive"), ("a.svs", "whole slide"),
     ],
 )  # fmt: skip
@@ -134,9 +134,15 @@ def test_formats_that_are_not_read_are_named_with_what_to_do(tmp_path, name, wor
         assert ".png, .jpg" in str(caught.value)
 
 
-def test_dicom_files_are_known_without_a_suffix(tmp_path):
+def test_volumes_are_known_by_their_suffix_and_dicom_without_one(tmp_path):
     (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM")
-    with pytest.raises(InputError, match="IM0001 .*DICOM.*: save each picture as PNG"):
+    touch(tmp_path, "a.nii.gz", "b.NII", "c.nrrd", "d.dcm")
+    assert names(list_images(tmp_path)) == ["IM0001", "a.nii.gz", "b.NII", "c.nrrd", "d.dcm"]
+
+
+def test_volumes_whose_masks_would_have_one_name_are_refused(tmp_path):
+    touch(tmp_path, "a.nii", "a.nii.gz")
+    with pytest.raises(InputError, match=r"a\.nii\.gz and a\.nii would both write the mask a; rename"):
         list_images(tmp_path)
 
 

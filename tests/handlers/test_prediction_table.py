@@ -46,12 +46,12 @@ BATCH = (
 def test_every_image_has_a_row(tmp_path):
     rows, _ = write(tmp_path / "table.csv", [BATCH])
     assert [row["image"] for row in rows] == ["a.png", "b.png"]
-    assert list(rows[0]) == ["image", "width", "height", "foreground_share", "disagreement", "uncertainty"]
+    assert list(rows[0]) == ["image", "width", "height", "slices", "foreground_share", "disagreement", "uncertainty"]
 
 
 def test_size_is_width_and_height(tmp_path):
     rows, _ = write(tmp_path / "table.csv", [BATCH])
-    assert (rows[0]["width"], rows[0]["height"]) == ("4", "2")
+    assert (rows[0]["width"], rows[0]["height"], rows[0]["slices"]) == ("4", "2", "1")
 
 
 def test_values_are_means_over_the_image(tmp_path):

@@ -135,7 +135,7 @@ def test_odd_names_stay_what_they_are(prepare, tmp_path):
 @pytest.mark.parametrize("where", ["images", "masks"])
 @pytest.mark.parametrize(
     ("suffix", "words"),
-    [(".json", "annotation as JSON"), (".nii.gz", "NIfTI volume"), (".dcm", "DICOM"), (".webp", "picture in another"),
+    [(".json", "annotation as JSON"), (".mha", "volume"), (".webp", "picture in another"),
      (".npy", "array"), (".zip", "archive"), (".TXT", "annotation as text")],
 )  # fmt: skip
 def test_formats_that_are_not_read_are_named_with_what_to_do(refused, tmp_path, where, suffix, words):

@@ -204,16 +204,18 @@ class TestAcdc:
         prepared = prepare("acdc", self.make(tmp_path / "acdc", ["patient001", "patient002", "patient003"]))
         assert sum(prepared.result.counts.values()) == 12
         assert prepared.datalist["num_classes"] == 4
-        values = prepared.values("patient001_frame01_slice_1")  # [y, x]
+        values = prepared.values("patient001_frame01_slice_1")  # [y, x], turned as it is shown: both axes run backwards
         assert values.shape == (8, 10)
-        assert values[3].tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
+        assert values[3].tolist() == [1, 0, 3, 2, 1, 0, 3, 2, 1, 0]
+        (patient,) = {entry["group"] for entry in prepared.datalist["test"]}
+        assert {entry["volume"] for entry in prepared.datalist["test"]} == {f"{patient}_frame01", f"{patient}_frame12"}
 
     def test_intensities_span_8_bits_in_the_volume_s_order(self, prepare, tmp_path):
         prepared = prepare("acdc", self.make(tmp_path / "acdc", ["patient001", "patient002", "patient003"]))
         image = np.asarray(Image.open(prepared.folder / "images" / "patient001_frame01_slice_0.png"))
-        assert image[0, 0] == 0
-        assert image[7, 9] >= 254
-        assert image[7, 0] < image[0, 1]  # x is the slower axis of the made-up volume
+        assert image[7, 9] == 0
+        assert image[0, 0] >= 254
+        assert image[0, 9] < image[7, 8]  # x is the slower axis of the made-up volume
 
     def test_slices_of_a_patient_stay_together(self, prepare, tmp_path):
         prepared = prepare("acdc", self.make(tmp_path / "acdc", [f"patient{n:03d}" for n in range(1, 7)]))

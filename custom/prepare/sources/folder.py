@@ -9,9 +9,13 @@ from pathlib import Path
 
 from custom.errors import InputError
 from custom.pixels.formats import IMAGE_SUFFIXES, describe_unread, unread_format
+from custom.pixels.naming import UnreadableFile
 from custom.prepare.listing import files_in, list_files, lone_folders, nothing_found, pairs_of_folders
 from custom.prepare.pairing import READ_NAMES, Pairing, are_samples, pair_by_name
 from custom.prepare.records import Found, OpenedSource, Record, Request, Source
+from custom.prepare.volumes import cut_volume, volumes_in
+from custom.volumes.kinds import VOLUME_SUFFIXES, is_volume
+from custom.wording import first_message
 
 __all__ = ["FOLDER"]
 
@@ -45,42 +49,83 @@ class _Part:
 
     @cached_property
     def image_files(self) -> list[Path]:
-        return list_files(self.images) if self.images else []
+        return _images_and_volumes(self.images)
 
     @cached_property
     def mask_files(self) -> list[Path]:
-        return list_files(self.masks) if self.masks else []
+        return _images_and_volumes(self.masks)
 
     @cached_property
     def other_files(self) -> list[Path]:
         """Files with other suffixes than images have."""
         everything = [path for folder in (self.images, self.masks) if folder for path in files_in(folder)]
         read = {*self.image_files, *self.mask_files}
-        return [path for path in everything if path not in read]
+        return [path for path in everything if path not in read and path.parent not in read]  # slices of a series
 
 
 def find_folder(request: Request) -> Found:
     """Pair images and masks by name. Folders called train, val or test give the split, if every image lies in one.
 
-    Where every image lies in a folder of its own, all masks in the folder beside it are its masks.
+    Where every image lies in a folder of its own, all masks in the folder beside it are its masks. Volumes are cut into
+    slices; their patient is the first folder below "images", else the one that a DICOM file names, else the volume.
     """
     parts = [part for source in request.sources for part in _parts(source)]
     if not any(part.images and part.masks for part in parts):
         raise _no_pair(request.sources)
     samples = are_samples((part.images, part.image_files) for part in parts if part.images)
-    found = Found([])
+    found, broken = Found([]), []
     for part in parts:
         pairing = _pair(part, samples)
         found.masks_without_image += pairing.masks_without_image
         prefix = _prefix(part, len(parts) > 1, len(request.sources) > 1)
         for name, image, masks in pairing.images:
+            patient = next((part for part in name.split("/")[:-1] if part.lower() not in _SPLIT_WORDS), None)
             name = f"{prefix}/{name}" if prefix else name
-            found.records.append(Record(name, image, masks, split=_split(name)))
+            if is_volume(image):
+                records, problem = _cut(request, image, masks, name, patient)
+                found.records += records
+                broken += filter(None, [problem])
+            else:
+                found.records.append(Record(name, image, masks, split=_split(name)))
+    if broken:
+        found.warnings.append(f"Volumes or masks of volumes that cannot be read, left out: {first_message(broken)}.")
     if not any(record.masks for record in found.records):
+        if broken:
+            raise InputError(first_message(broken))
         raise _nothing_fits(request, parts, found)
+    _separate_anonymous_patients(found)
     _warn_of_the_rest(found, parts)
     _keep_split_if_complete(found, request.published_split)
     return found
+
+
+def _images_and_volumes(folder: Path | None) -> list[Path]:
+    return sorted([*list_files(folder), *volumes_in(folder)]) if folder else []
+
+
+def _cut(request: Request, image: Path, masks: tuple[Path, ...], name: str, patient: str | None) -> tuple[list[Record], str]:
+    """The slices of a volume, without masks where these cannot be read; and what cannot be read, or ""."""
+    settings = {"group": patient, "split": _split(name), "window": request.window}
+    try:
+        return cut_volume(image, masks, request.workspace, name, **settings), ""
+    except UnreadableFile as error:
+        problem = str(error)
+    try:
+        return cut_volume(image, (), request.workspace, name, **settings), problem
+    except UnreadableFile as error:
+        return [], str(error)
+
+
+def _separate_anonymous_patients(found: Found) -> None:
+    """Where all volumes name one patient, as anonymised files may, each counts as a patient of its own."""
+    volumes = {record.volume for record in found.records if record.volume}
+    patients = {record.group for record in found.records if record.volume}
+    if len(volumes) > 2 and len(patients) == 1:
+        found.records = [replace(each, group=each.volume or each.group) for each in found.records]
+        found.warnings.append(
+            f"All {len(volumes)} volumes are of the patient {patients.pop()!r}; each counts as a patient of its own. If "
+            "several are of one patient, put them into a folder for each patient."
+        )
 
 
 def _parts(source: OpenedSource) -> Iterator[_Part]:
@@ -134,7 +179,7 @@ def _place(path: Path, parts: Sequence[_Part]) -> Path:
 
 
 def _not_read(unread: str) -> str:
-    return f"; not read are {unread}; read are {', '.join(IMAGE_SUFFIXES)}" if unread else ""
+    return f"; not read are {unread}; read are {', '.join((*IMAGE_SUFFIXES, *VOLUME_SUFFIXES))}" if unread else ""
 
 
 def _warn_of_the_rest(found: Found, parts: Sequence[_Part]) -> None:

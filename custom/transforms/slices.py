@@ -1,0 +1,82 @@
+"""Volumes as slices: turned as they are shown, each resized; pictures pass or are resized like any."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import Orientation, Orientationd, Resize, Resized
+from monai.transforms.spatial.functional import orientation, resize
+from nibabel import orientations
+from torch import Tensor
+
+from custom.volumes import display_axcodes
+
+__all__ = ["ResizeSlicesd", "SliceOrientationd"]
+
+
+class SliceOrientationd(Orientationd):
+    """Turn volumes [C, I, J, K] as their slices are shown, see `custom.volumes.display_axcodes`; pictures pass.
+
+    It can be inverted.
+
+    >>> import torch
+    >>> from monai.data import MetaTensor
+    >>> from custom.transforms import SliceOrientationd
+    >>> volume = MetaTensor(torch.arange(4.0).reshape(1, 2, 2, 1), affine=torch.eye(4))  # RAS
+    >>> turn = SliceOrientationd("image")
+    >>> turned = turn({"image": volume})
+    >>> turned["image"].flatten().tolist(), turn.inverse(turned)["image"].flatten().tolist()
+    ([3.0, 2.0, 1.0, 0.0], [0.0, 1.0, 2.0, 3.0])
+
+    Args:
+        keys: keys of `MetaTensor`s, [C, W, H] or [C, I, J, K].
+    """
+
+    def __init__(self, keys: KeysCollection) -> None:
+        super().__init__(keys, axcodes="LPS")
+        self.ornt_transform = _SliceOrientation(axcodes="LPS")  # of each volume its own
+
+
+class _SliceOrientation(Orientation):
+    def __call__(self, data_array: Tensor, lazy: bool | None = None) -> Tensor:
+        if data_array.ndim != 4:
+            return data_array
+        affine = data_array.affine.numpy()
+        wanted = orientations.axcodes2ornt(display_axcodes(affine))
+        turned = orientations.ornt_transform(orientations.io_orientation(affine), wanted)
+        return orientation(data_array, affine, turned, lazy=False, transform_info=self.get_transform_info())
+
+    def inverse(self, data: Tensor) -> Tensor:
+        return super().inverse(data) if data.ndim == 4 else data
+
+
+class ResizeSlicesd(Resized):
+    """Resize pictures [C, W, H] and each slice of volumes [C, W, H, K]; it can be inverted.
+
+    >>> import torch
+    >>> from custom.transforms import ResizeSlicesd
+    >>> resized = ResizeSlicesd("image", [8, 8])({"image": torch.rand(1, 16, 12, 5)})
+    >>> tuple(resized["image"].shape)
+    (1, 8, 8, 5)
+
+    Args:
+        keys: keys of the images.
+        spatial_size: (W, H) that each slice gets.
+    """
+
+    def __init__(self, keys: KeysCollection, spatial_size: Sequence[int]) -> None:
+        super().__init__(keys, spatial_size, mode="bilinear")
+        self.resizer = _ResizeSlices(spatial_size, mode="bilinear")
+
+
+class _ResizeSlices(Resize):
+    def __call__(self, img: Tensor, *options: Any, **named: Any) -> Tensor:
+        if img.ndim != 4:
+            return super().__call__(img, *options, **named)
+        size = (*self.spatial_size, img.shape[3])  # linear between slices changes nothing where their number stays
+        return resize(
+            img, size, "trilinear", None, torch.float32, 3, False, None, lazy=False, transform_info=self.get_transform_info()
+        )
