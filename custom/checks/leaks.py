@@ -1,4 +1,4 @@
-"""Errors that change scores although every file can be read: copies and patients across the split, masks of two images."""
+"""Errors that change scores although every file is read: copies and patients across the split, masks of two images."""
 
 from __future__ import annotations
 

@@ -167,9 +167,7 @@ def _with_names(
         given = [entry.get(name) if isinstance(entry, dict) else None for entry in content[key]]
         for number, value in enumerate(given):
             if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
-                raise InputError(
-                    f'{datalist}: entry {number} of "{key}" has the "{name}" {shown(value)}; write a name'
-                )
+                raise InputError(f'{datalist}: entry {number} of "{key}" has the "{name}" {shown(value)}; write a name')
         if given and all(value not in (None, "") for value in given):
             items = [item | {name: str(value)} for item, value in zip(items, given, strict=True)]
     return items

@@ -34,12 +34,12 @@ class EvaluationReport:
     Attach it to a MONAI `SupervisedEvaluator` with `decollate=True`, whose output items hold "image" [3, W, H] in
     [0, 1], "label" [1, W, H] with class indices, and "pred" [branches, W, H] with soft ordinal values in [0, K - 1].
     Pixels labelled `IGNORED_LABEL` enter no score. Batch items may name the "set" they belong to and the "volume" they
-    are a slice of, and may hold an "own_size_label", the label before it was resized: then Dice is computed at that size
-    too. Written to `output_dir`, each file whole or not at all:
+    are a slice of, and may hold an "own_size_label", the label before it was resized: then Dice is computed at that
+    size too. Written to `output_dir`, each file whole or not at all:
 
     * `per_image.csv`: one line per image, see `score_image` for the columns. Dice, IoU and shares are in [0, 1], HD95
       in pixels; a score that the image does not have is "nan".
-    * `per_volume.csv`: where images are slices of volumes, one line per volume with its Dice in 3-D, see `score_volume`.
+    * `per_volume.csv`: where images are slices of volumes, a line per volume with its Dice in 3-D, see `score_volume`.
     * `summary.json`: the statistics of `summarise_scores`, with the given details.
     * `cases.png`: the best, median and worst images by the Dice of the first branch.
 

@@ -31,8 +31,8 @@ class Batch(NamedTuple):
     Attributes:
         images: [B_l + B_u, 3, H, W] in [0, 1].
         labels: class indices of the labelled rows, [B_l, 1, H, W], float; `IGNORED_LABEL` where undecided.
-        strong_views: the same images after strong augmentation, of all rows or of the unlabelled ones alone; one for each
-            key of the loader that begins with "strong".
+        strong_views: the same images after strong augmentation, of all rows or of the unlabelled ones alone; one for
+            each key of the loader that begins with "strong".
         extra: further keys of the batch, for methods that need them; labelled rows first, if they have the key.
     """
 

@@ -1,4 +1,4 @@
-"""Metrics: scores per image and per volume, their statistics and tables, HD95 for empty masks, the released script's figures."""
+"""Metrics: scores per image and volume, their statistics and tables, HD95 of empty masks, the release's figures."""
 
 from __future__ import annotations
 

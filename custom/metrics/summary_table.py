@@ -14,7 +14,7 @@ METRICS = ("dice", "iou", "hd95")
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:
-    """A text table of a summary: every branch, then the first branch's scores of each set, of volumes and of each class.
+    """A text table of a summary: every branch, then the first branch's scores of sets, volumes and classes.
 
     Args:
         summary: what `summarise_scores` returns, with "num_classes".

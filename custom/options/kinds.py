@@ -18,7 +18,8 @@ from custom.plain_names import MOST_BYTES, folder_name_fault
 from custom.volumes.window import AUTO
 
 __all__ = [
-    "DEVICE", "LABELLED", "NAME", "PATH", "SOURCE", "TEXT", "WINDOW", "YES_OR_NO", "Wanted", "choice", "list_of", "number",
+    "DEVICE", "LABELLED", "NAME", "PATH", "SOURCE", "TEXT", "WINDOW", "YES_OR_NO", "Wanted",
+    "choice", "list_of", "number",
     "one_or_several", "optional", "starts_like_an_expression", "whole",
 ]  # fmt: skip
 

@@ -121,7 +121,7 @@ class _Window(Text):
     "--window",
     type=_Window(),
     metavar='auto|"LOW HIGH"',
-    help="Values of volumes that become black and white, such as \"-160 240\" (default: auto).",
+    help='Values of volumes that become black and white, such as "-160 240" (default: auto).',
 )
 @click.option("--no-audit", is_flag=True, help="Do not look for near-duplicate images.")
 @click.option("--group-duplicates", is_flag=True, help="Keep near-duplicates on one side of drawn splits.")

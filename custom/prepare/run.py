@@ -137,9 +137,7 @@ def _prepare(
         if split == "training" and item.label
     ]
     one_component = options.one_connected_component
-    facts = find_facts(
-        source, opened[0].given, class_map, bit_depth, training_masks, one_component, options.window
-    )
+    facts = find_facts(source, opened[0].given, class_map, bit_depth, training_masks, one_component, options.window)
     report = Report(
         source,
         [part.given for part in opened],

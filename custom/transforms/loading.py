@@ -31,8 +31,8 @@ class LoadImageAndLabeld(MapTransform):
     MONAI reader. `meta` holds among others `filename_or_obj` and `spatial_shape` (W, H). EXIF orientation is applied
     to both, so that a photograph and its mask match.
 
-    A volume, see `custom.volumes.is_volume`, becomes [1, I, J, K] in [0, 1] as it is stored ([3, I, J, K] where it is in
-    colour), windowed, with its affine; `SliceOrientationd` turns it as its slices are shown.
+    A volume, see `custom.volumes.is_volume`, becomes [1, I, J, K] in [0, 1] as it is stored ([3, I, J, K] where it is
+    in colour), windowed, with its affine; `SliceOrientationd` turns it as its slices are shown.
 
     >>> from tempfile import TemporaryDirectory
     >>> from PIL import Image

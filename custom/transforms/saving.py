@@ -63,6 +63,17 @@ class SavePictured(SaveImaged):
 class SaveMaskd(MapTransform):
     """Write masks of class indices: PNG for a picture; for a volume a file of its kind, see `write_mask`.
 
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from monai.data import MetaTensor
+    >>> from custom.transforms import SaveMaskd
+    >>> mask = MetaTensor(torch.ones(1, 8, 8, 3), affine=torch.eye(4), meta={"filename_or_obj": "case_1.nrrd"})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = SaveMaskd("pred", folder)({"pred": mask})
+    ...     [path.name for path in Path(folder).iterdir()]
+    ['case_1.nrrd']
+
     Args:
         keys: keys of the masks, [1, W, H] or [1, I, J, K], as stored.
         output_dir: the folder.

@@ -78,5 +78,14 @@ class _ResizeSlices(Resize):
             return super().__call__(img, *options, **named)
         size = (*self.spatial_size, img.shape[3])  # linear between slices changes nothing where their number stays
         return resize(
-            img, size, "trilinear", None, torch.float32, 3, False, None, lazy=False, transform_info=self.get_transform_info()
+            img,
+            size,
+            "trilinear",
+            None,
+            torch.float32,
+            3,
+            False,
+            None,
+            lazy=False,
+            transform_info=self.get_transform_info(),
         )

@@ -17,8 +17,7 @@ from pydicom.uid import SegmentationStorage
 
 from custom.errors import InputError
 from custom.files import is_system_file
-from custom.volumes.reading import require_voxels_at_most
-from custom.volumes.volume import Volume
+from custom.volumes.volume import Volume, require_voxels_at_most
 
 __all__ = ["is_series", "read_dicom", "read_series", "sources_in"]
 

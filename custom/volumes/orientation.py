@@ -16,8 +16,8 @@ def display_axcodes(affine: NDArray) -> tuple[str, str, str]:
     """Axis codes of a volume whose slices are shown: columns, rows, slices.
 
     Slices are cut along the third axis as stored and stay in their order. An axial slice has the patient's left at the
-    right and the front at the top; a coronal one the left at the right and the head at the top; a sagittal one the front
-    at the left and the head at the top.
+    right and the front at the top; a coronal one the left at the right and the head at the top; a sagittal one the
+    front at the left and the head at the top.
 
     Args:
         affine: [4, 4], from voxel indices to RAS.

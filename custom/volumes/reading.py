@@ -15,12 +15,9 @@ from custom.files import require_regular_file
 from custom.pixels.formats import has_suffix
 from custom.pixels.naming import UnreadableFile, shown_path
 from custom.volumes.kinds import NIFTI_SUFFIXES, NRRD_SUFFIXES
-from custom.volumes.volume import Volume
+from custom.volumes.volume import Volume, require_voxels_at_most
 
-__all__ = ["MAX_VOXELS", "is_dicom_series", "read_volume", "require_voxels_at_most"]
-
-MAX_VOXELS = 250_000_000
-"""Larger volumes are refused: as float32 such a volume takes 1 GB."""
+__all__ = ["is_dicom_series", "read_volume"]
 
 
 def read_volume(path: str | os.PathLike[str]) -> Volume:
@@ -44,20 +41,15 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
         reason = short_reason(error, 300)
         raise UnreadableFile(f"{shown_path(path)} cannot be read as a volume; replace the file ({reason})") from error
     if volume.values.dtype.kind == "f" and not np.isfinite(volume.values).all():
-        raise InputError(f"{shown_path(path)} holds values that are no numbers; replace them, for example by the lowest")
+        raise InputError(
+            f"{shown_path(path)} holds values that are no numbers; replace them, for example by the lowest"
+        )
     return volume
 
 
 def is_dicom_series(files: Sequence[Path]) -> bool:
     """Whether DICOM files are slices of one volume: of one series, and each in a place of its own."""
     return len(files) > 1 and _dicom().is_series(files)
-
-
-def require_voxels_at_most(shape: tuple[int, ...], most: int = MAX_VOXELS) -> None:
-    """Raise an `InputError` where there are more than `most` voxels; call it before decoding."""
-    if np.prod(shape, dtype=float) > most:
-        size = "x".join(map(str, shape))
-        raise InputError(f"{size} voxels are more than {most}; crop or scale the volume")
 
 
 def _reader(path: Path) -> Callable[[Path], Volume]:
@@ -72,10 +64,9 @@ def _dicom() -> ModuleType:
     """The module for DICOM, which takes a second to import."""
     try:
         from custom.volumes import dicom
-    except ImportError as error:
+    except (AttributeError, ImportError) as error:  # no highdicom, or pydicom 2
         raise InputError(
-            "DICOM needs the packages highdicom, pydicom and python-gdcm of requirements.txt; install them, or save the "
-            "images as NIfTI"
+            "DICOM needs highdicom and pydicom 3, see requirements.txt; install them, or save the images as NIfTI"
         ) from error
     return dicom
 

@@ -39,8 +39,8 @@ def write_mask(
 ) -> list[Path]:
     """Write the mask of a volume, named like it.
 
-    NIfTI gives NIfTI with the affine, spacing and codes of the source, NRRD gives NRRD. DICOM gives a DICOM segmentation,
-    `NAME.seg.dcm`, which refers to the source, and beside it a PNG where there is one frame, else NIfTI. Several frames
+    NIfTI gives NIfTI with the affine, spacing and codes of the source, NRRD gives NRRD. DICOM gives a DICOM
+    segmentation, `NAME.seg.dcm`, which refers to the source, and beside it a PNG where there is one frame, else NIfTI. Several frames
     without places in a patient, such as an ultrasound loop, have no segmentation in DICOM: they give NIfTI alone. A
     source that lacks what a segmentation needs is a logged warning.
 

@@ -54,6 +54,33 @@ def test_sound_data_pass(splits):
     check_dataset(splits, num_classes=2)
 
 
+def with_groups(splits, groups):
+    """The same data whose images belong to patients, in the order of the splits."""
+    items = iter(groups)
+    return {split: [item | {"group": next(items)} for item in of_split] for split, of_split in splits.items()}
+
+
+def test_a_patient_may_have_labelled_and_unlabelled_images(splits):
+    check_dataset(with_groups(splits, ["a", "b", "a", "b", "c", "d"]), num_classes=2)
+
+
+@pytest.mark.parametrize(
+    ("groups", "first", "second"),
+    [
+        (["a", "b", "c", "c", "a", "d"], "v.png in validation", "l0.png in training"),
+        (["a", "b", "c", "c", "d", "c"], "t.png in test", "u0.png in training"),
+        (["a", "b", "c", "c", "d", "d"], "t.png in test", "v.png in validation"),
+    ],
+)
+def test_a_patient_on_two_sides_of_the_split_is_refused(splits, groups, first, second):
+    message = problem(with_groups(splits, groups))
+    assert (
+        f"{first} and" in message
+        and f"{second} are of one patient or slide (group {groups[-1] if 'test' in first else 'a'})" in message
+    )
+    assert "keep all its images in one of them" in message
+
+
 def test_masks_of_unlabelled_images_are_never_opened(splits, tmp_path):
     (tmp_path / "masks" / "u0.png").write_bytes(b"garbage")
     for item in splits["unlabelled"]:

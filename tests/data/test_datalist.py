@@ -214,3 +214,17 @@ def test_there_must_be_an_image_to_score_unless_a_training_asks():
     with pytest.raises(InputError, match=r'split test: the datalist lists no image in "test"; add some, or give'):
         scored_items({"test": []}, "test")
     assert scored_items({"test": []}, "test", may_be_empty=True) == []
+
+
+def test_groups_and_volumes_are_kept_where_all_images_of_a_split_have_them(load):
+    training = [pair(number) | {"group": f"p{number // 2}", "volume": number} for number in range(4)]
+    splits = load(listing(training=training, validation=[pair(20) | {"group": "p9"}, pair(21)]), labelled=2)
+    assert [(item["group"], item["volume"]) for item in splits["labelled"]] == [("p0", "0"), ("p0", "1")]
+    assert [sorted(item) for item in splits["unlabelled"]] == [["group", "image", "volume"]] * 2
+    assert [sorted(item) for item in splits["validation"]] == [["image", "label"]] * 2
+
+
+@pytest.mark.parametrize("value", [True, 1.5, ["a"], {}])
+def test_a_group_that_is_no_name_is_refused(load, value):
+    with pytest.raises(InputError, match='entry 1 of "validation" has the "group" .*; write a name'):
+        load(listing(validation=[pair(20) | {"group": "p9"}, pair(21) | {"group": value}]))

@@ -13,6 +13,7 @@ from PIL import Image
 
 from custom.errors import InputError
 from custom.handlers import EvaluationReport
+from custom.labels import IGNORED_LABEL
 from custom.metrics import format_summary
 
 BRANCHES = ("mean", "image_branch", "mask_branch")
@@ -37,7 +38,7 @@ class Answer(torch.nn.Module):
 
 
 def evaluate(
-    tmp_path, cases, channels=3, names=None, sets=None, own_size_labels=None, run_dir="report", **options
+    tmp_path, cases, channels=3, names=None, sets=None, own_size_labels=None, volumes=None, run_dir="report", **options
 ) -> EvaluationReport:
     """Run a report over `cases`, (predictions of three branches, truth) each."""
     names = names or [f"{number}.png" for number in range(len(cases))]
@@ -45,6 +46,7 @@ def evaluate(
     for (predictions, truth), name in zip(cases, names, strict=True):
         image = MetaTensor(torch.stack(list(predictions)), meta={"filename_or_obj": str(tmp_path / name)})
         item = {"image": image, "label": truth[None]} | ({"set": sets[len(items)]} if sets else {})
+        item |= {"volume": volumes[len(items)]} if volumes else {}
         items.append(item | ({"own_size_label": own_size_labels[len(items)][None]} if own_size_labels else {}))
     report = EvaluationReport(tmp_path / run_dir, branches=BRANCHES[:channels], **options)
     SupervisedEvaluator(
@@ -198,3 +200,37 @@ def test_image_repeated_by_the_sampler_of_several_processes_counts_once(tmp_path
     monkeypatch.setattr("ignite.distributed.all_gather", lambda cases: [cases, other_process])
     report.finish(None)
     assert [row["mean.dice"] for row in report.rows] == [1, 0.5, 0.75]
+
+
+# Volumes
+
+
+def test_slices_of_a_volume_are_scored_together_in_3d(tmp_path):
+    truth, half, nothing = block(0, 4), block(0, 2), block(0, 0)
+    cases = [((half, truth, nothing), truth), ((nothing, nothing, nothing), nothing), ((truth, half, truth), truth)]
+    report = evaluate(tmp_path, cases, volumes=["a", "a", "b"])
+    a, b = report.volume_rows
+    assert (a["volume"], a["slices"], b["volume"], b["slices"]) == ("a", 2, "b", 1)
+    # by volume an empty slice that is found empty adds nothing; as an image it counts 1
+    assert [a[f"{branch}.dice"] for branch in BRANCHES] == pytest.approx([2 / 3, 1, 0])
+    assert [row["mean.dice"] for row in report.rows] == pytest.approx([2 / 3, 1, 1])
+    volumes = json.loads((tmp_path / "report" / "summary.json").read_text())["volumes"]
+    assert volumes["volumes"] == 2
+    assert volumes["branches"]["mean"]["dice"]["mean"] == pytest.approx((2 / 3 + 1) / 2)
+    with open(tmp_path / "report" / "per_volume.csv", newline="") as file:
+        assert [row["volume"] for row in csv.DictReader(file)] == ["a", "b"]
+    assert "mean, in 3-D (2 volumes)" in format_summary(report.summary)
+
+
+def test_undecided_voxels_and_classes_of_volumes(tmp_path):
+    truth = block(0, 4) + block(4, 2, 2.0) + block(8, 1, float(IGNORED_LABEL))
+    prediction = block(0, 2) + block(4, 2, 2.0) + block(8, 1, 2.0)
+    (row,) = evaluate(tmp_path, [((prediction,) * 3, truth)], volumes=["a"], num_classes=3).volume_rows
+    assert (row["mean.dice_class_1"], row["mean.dice_class_2"]) == pytest.approx((2 / 3, 1))
+    assert row["mean.dice"] == pytest.approx(5 / 6)
+
+
+def test_without_volumes_there_is_no_table_of_them(tmp_path):
+    report = evaluate(tmp_path, [((block(0, 4),) * 3, block(0, 4))])
+    assert "volumes" not in report.summary
+    assert not (tmp_path / "report" / "per_volume.csv").exists()

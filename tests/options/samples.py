@@ -50,7 +50,16 @@ def _samples(words):
     if words.startswith("a device"):
         return ["cpu"], ["cuda:99", "tpu", "cpu:x", "-1", "0", "meta", "[cpu]"]
     if words.startswith("auto or"):
-        return ["auto", "[-160, 240]", "0,1.5"], ["none", "[1]", "[2, 1]", "[1, 1]", "[0, nan]", "[0, x]", "[0, 1, 2]", "5"]
+        return ["auto", "[-160, 240]", "0,1.5"], [
+            "none",
+            "[1]",
+            "[2, 1]",
+            "[1, 1]",
+            "[0, nan]",
+            "[0, x]",
+            "[0, 1, 2]",
+            "5",
+        ]
     if words.startswith("a list"):
         return ["[32, 64]", "32,64,128"], ["32", "[]", "[32]", "[0, 8]", "[8, x]", "[8.5, 8]", "[true, 8]", "{8: 8}"]
     if words.startswith("a path"):

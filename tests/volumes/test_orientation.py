@@ -15,9 +15,7 @@ VALUES = RANDOM.random((6, 5, 4), dtype=np.float32)
 def stored_as(codes, values=VALUES, affine=None):
     """The same volume, given in LPS, as a file with other axes stores it."""
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) if affine is None else affine
-    turn = nibabel.orientations.ornt_transform(
-        nibabel.io_orientation(lps), nibabel.orientations.axcodes2ornt(codes)
-    )
+    turn = nibabel.orientations.ornt_transform(nibabel.io_orientation(lps), nibabel.orientations.axcodes2ornt(codes))
     turned = nibabel.orientations.apply_orientation(values, turn)
     return turned, lps @ nibabel.orientations.inv_ornt_aff(turn, values.shape)
 
@@ -32,7 +30,8 @@ def test_slices_keep_their_order():
 
 
 @pytest.mark.parametrize(
-    ("stored", "shown"), [("RAS", "LPS"), ("LSP", "LIP"), ("RIA", "LIA"), ("ASR", "PIR"), ("PSL", "PIL"), ("SAR", "PIR")]
+    ("stored", "shown"),
+    [("RAS", "LPS"), ("LSP", "LIP"), ("RIA", "LIA"), ("ASR", "PIR"), ("PSL", "PIL"), ("SAR", "PIR")],
 )
 def test_coronal_and_sagittal_slices_have_the_head_at_the_top(stored, shown):
     _, affine = stored_as(stored)

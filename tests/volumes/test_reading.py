@@ -1,14 +1,15 @@
 import gzip
 
 import nibabel
-import numpy as np
 import nrrd
+import numpy as np
 import pydicom
 import pytest
 
 from custom.errors import InputError
 from custom.pixels.naming import UnreadableFile
-from custom.volumes import is_volume, read_volume, reading, volume_name
+from custom.volumes import is_volume, read_volume, volume_name
+from custom.volumes.volume import MAX_VOXELS
 from tests.volumes.files import AFFINE, write_nifti, write_nrrd, write_radiograph, write_series, write_ultrasound
 
 RANDOM = np.random.default_rng(0)
@@ -167,7 +168,7 @@ def test_too_many_voxels_are_refused_before_they_are_decoded(tmp_path, monkeypat
     header.set_data_offset(352)
     path.write_bytes(header.binaryblock + bytes(4))
     refused(path, "3000x3000x300 voxels are more than 250000000; crop or scale")
-    assert reading.MAX_VOXELS == 250_000_000
+    assert MAX_VOXELS == 250_000_000
 
 
 def test_a_header_that_points_elsewhere_is_refused(tmp_path):

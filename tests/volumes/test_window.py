@@ -50,7 +50,8 @@ def test_auto_is_the_default(window):
 
 
 @pytest.mark.parametrize(
-    "window", ["wide", "", 5, [1], [1, 2, 3], [2, 1], [1, 1], [0, float("nan")], [0, float("inf")], ["0", "1"], [False, True]]
+    "window",
+    ["wide", "", 5, [1], [1, 2, 3], [2, 1], [1, 1], [0, float("nan")], [0, float("inf")], ["0", "1"], [False, True]],
 )
 def test_what_is_no_window_is_refused_by_name(window):
     with pytest.raises(InputError, match=r'^--window is .*; give "auto" or \[low, high\]'):

@@ -1,7 +1,7 @@
 import highdicom
 import nibabel
-import numpy as np
 import nrrd
+import numpy as np
 import pydicom
 import pytest
 from PIL import Image

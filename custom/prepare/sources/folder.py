@@ -103,7 +103,9 @@ def _images_and_volumes(folder: Path | None) -> list[Path]:
     return sorted([*list_files(folder), *volumes_in(folder)]) if folder else []
 
 
-def _cut(request: Request, image: Path, masks: tuple[Path, ...], name: str, patient: str | None) -> tuple[list[Record], str]:
+def _cut(
+    request: Request, image: Path, masks: tuple[Path, ...], name: str, patient: str | None
+) -> tuple[list[Record], str]:
     """The slices of a volume, without masks where these cannot be read; and what cannot be read, or ""."""
     settings = {"group": patient, "split": _split(name), "window": request.window}
     try:
