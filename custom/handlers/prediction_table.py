@@ -15,7 +15,7 @@ __all__ = ["PredictionTable"]
 
 
 class PredictionTable:
-    """Ignite handler that writes a row per prediction: size [pixels], slices, foreground share, disagreement, uncertainty.
+    """Ignite handler that writes a row per prediction: size [pixels], foreground share, disagreement, uncertainty.
 
     Disagreement is the mean over the pixels of the largest difference between two branches, see `SplitBranchesd`.
     Uncertainty is the mean of 1 - |2 p - 1| of the foreground probability p (with more than two classes, of the soft

@@ -40,9 +40,9 @@ def write_mask(
     """Write the mask of a volume, named like it.
 
     NIfTI gives NIfTI with the affine, spacing and codes of the source, NRRD gives NRRD. DICOM gives a DICOM
-    segmentation, `NAME.seg.dcm`, which refers to the source, and beside it a PNG where there is one frame, else NIfTI. Several frames
-    without places in a patient, such as an ultrasound loop, have no segmentation in DICOM: they give NIfTI alone. A
-    source that lacks what a segmentation needs is a logged warning.
+    segmentation, `NAME.seg.dcm`, which refers to the source, and beside it a PNG where there is one frame, else NIfTI.
+    Several frames without places in a patient, such as an ultrasound loop, have no segmentation in DICOM: they give
+    NIfTI alone. A source that lacks what a segmentation needs is a logged warning.
 
     Args:
         source: the file or folder that was read.

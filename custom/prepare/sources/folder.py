@@ -125,8 +125,8 @@ def _separate_anonymous_patients(found: Found) -> None:
     if len(volumes) > 2 and len(patients) == 1:
         found.records = [replace(each, group=each.volume or each.group) for each in found.records]
         found.warnings.append(
-            f"All {len(volumes)} volumes are of the patient {patients.pop()!r}; each counts as a patient of its own. If "
-            "several are of one patient, put them into a folder for each patient."
+            f"All {len(volumes)} volumes are of the patient {patients.pop()!r}; each counts as a patient of its own. "
+            "If several are of one patient, put them into a folder for each patient."
         )
 
 
