@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform, SaveImaged
+from monai.transforms import SaveImaged
 from monai.utils import convert_to_numpy
 
 from custom.volumes import write_map, write_mask
@@ -60,7 +60,7 @@ class SavePictured(SaveImaged):
         return dict(data) if volumes else super().__call__(data)
 
 
-class SaveMaskd(MapTransform):
+class SaveMaskd(SavePictured):
     """Write masks of class indices: PNG for a picture; for a volume a file of its kind, see `write_mask`.
 
     >>> import tempfile
@@ -86,20 +86,16 @@ class SaveMaskd(MapTransform):
         output_dir: str | os.PathLike[str],
         class_names: Sequence[str] = ("background", "foreground"),
     ) -> None:
-        super().__init__(keys)
-        self.output_dir = output_dir
+        super().__init__(keys, output_dir, scale=255 if len(class_names) == 2 else None)
         self.class_names = tuple(class_names)
-        self.save_picture = SavePictured(self.keys, output_dir, scale=255 if len(self.class_names) == 2 else None)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the masks of `data`, which stays as it is."""
-        for key in self.key_iterator(data):
-            mask = data[key]
-            if mask.ndim == 3:
-                return self.save_picture(data)
-            indices = convert_to_numpy(mask[0]).astype("uint8")
-            write_mask(_source(mask), indices, _affine(mask), self.output_dir, self.class_names)
-        return dict(data)
+        volumes = [key for key in self.key_iterator(data) if data[key].ndim == 4]
+        for key in volumes:
+            indices = convert_to_numpy(data[key][0]).astype("uint8")
+            write_mask(_source(data[key]), indices, _affine(data[key]), self.output_dir, self.class_names)
+        return dict(data) if volumes else super().__call__(data)
 
 
 def _source(values: Any) -> str:
