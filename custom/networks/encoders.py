@@ -8,10 +8,12 @@ images [B, C, H, W] to these features. A new one is registered with MONAI, see
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from monai.networks.nets import FLEXUNET_BACKBONE
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from custom.errors import InputError, short_reason
 from custom.networks.blocks import ConvolutionBlock
@@ -100,6 +102,9 @@ class RegisteredEncoder(nn.Module):
                 mean, deviation = LITE
             if hasattr(self.features, "set_swish"):
                 self.features.set_swish(memory_efficient=False)  # the other one cannot be exported
+            for block in self.features.modules():
+                if isinstance(shortcut := getattr(block, "downsample", None), partial):
+                    block.downsample = _PaddedShortcut(shortcut.keywords["planes"], shortcut.keywords["stride"])
         repeat = (1, in_channels, 1, 1)
         for buffer, values in (("mean", mean), ("deviation", deviation)):
             values = torch.tensor(values if in_channels == 3 else [sum(values) / 3] * in_channels).reshape(repeat)
@@ -108,6 +113,17 @@ class RegisteredEncoder(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images in [0, 1], [B, C, H, W] -> features of each resolution, the finest first."""
         return list(self.features((images - self.mean) / self.deviation))
+
+
+class _PaddedShortcut(nn.Module):
+    """The shortcut without weights of MONAI's ResNets, whose own one fixes all sizes when it is exported."""
+
+    def __init__(self, planes: int, stride: int) -> None:
+        super().__init__()
+        self.planes, self.stride = planes, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pad(x[..., :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.planes - x.shape[1]))
 
 
 def _timm_encoder(name: str, in_channels: int) -> nn.Module:

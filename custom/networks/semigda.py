@@ -15,6 +15,7 @@ from custom.first_stage.model import FirstStage, build_first_stage
 from custom.labels.codec import LabelCodec, most_likely
 from custom.labels.palette_codec import PaletteCodec, make_label_codec
 from custom.networks.blocks import start_from_seed
+from custom.networks.deployable import Deployable
 from custom.networks.latent_mapper import LatentMapper
 from custom.networks.pretrained_mask_encoder import PretrainedMaskEncoder
 from custom.networks.skip_adapters import SkipAdapters
@@ -50,7 +51,7 @@ class Latents(NamedTuple):
     mask_skips: list[Tensor]
 
 
-class SemiGDA(nn.Module):
+class SemiGDA(Deployable):
     """Generative dual alignment for semi-supervised segmentation (SemiGDA, CVPR 2026).
 
     Image branch: frozen first-stage encoder -> latent mapper -> frozen decoder with the Image adapters, fed by the

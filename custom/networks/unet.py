@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 
 from custom.errors import InputError
 from custom.networks.blocks import ConvolutionBlock, start_from_seed
+from custom.networks.deployable import Deployable
 from custom.networks.encoder_weights import load_encoder_weights
 from custom.networks.encoders import DROPOUT, WIDTHS, build_encoder
 
@@ -91,7 +92,7 @@ class UNetDecoder(nn.Module):
         return outputs
 
 
-class UNet(nn.Module):
+class UNet(Deployable):
     """U-Net with one encoder and one or more decoders (SSL4MIS, `networks/unet.py`).
 
     With 3 input channels, 2 classes and one bilinear decoder it has 1,813,762 parameters. Images of any size work.

@@ -6,7 +6,9 @@ import ast
 import json
 import re
 import shlex
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from monai.bundle import ckpt_export, verify_metadata, verify_net_in_out
 from monai.data import load_net_with_metadata
 from PIL import Image
 
+from custom.export import export_bundle
 from custom.networks import load_model, save_model
 from tests.bundles.conftest import CONFIGS, ROOT
 from tests.copies import run_module
@@ -169,3 +172,22 @@ def test_the_documented_command_makes_onnx_that_predicts_the_same_mask(model, im
     np.testing.assert_allclose(mask, expected.numpy(), rtol=0, atol=1e-4)
     (masks,) = session.run(["pred"], {"image": np.concatenate([image, image])})
     np.testing.assert_allclose(masks[1:], expected.numpy(), rtol=0, atol=1e-4)
+
+
+def test_the_zoo_s_own_checks_pass_on_every_exported_bundle(model, tmp_path):
+    """With the shipped model where there is one; see `verify_as_the_zoo.py`."""
+    bundles = sorted((ROOT / "bundles").iterdir())
+    for bundle in bundles:
+        own = (bundle / "models" / "model.pt").is_file()
+        export_bundle(bundle, tmp_path / "models" / bundle.name, checkpoint=None if own else model)
+    script = Path(__file__).with_name("verify_as_the_zoo.py")
+    folders = [str(tmp_path / "models" / bundle.name) for bundle in bundles]
+    process = subprocess.run(
+        [sys.executable, "-I", str(script), *folders], cwd="/", capture_output=True, text=True, timeout=600
+    )
+    assert process.returncode == 0, process.stderr[-4000:]
+    seen = json.loads(process.stdout.splitlines()[-1])
+    assert set(seen) == {bundle.name for bundle in bundles}
+    for found in seen.values():
+        assert found["files"]
+        assert found["difference"] < 1e-5 < found["spread"]
