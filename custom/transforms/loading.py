@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
@@ -21,6 +22,9 @@ from custom.volumes import AUTO, check_window, is_volume, read_volume, windowed
 from custom.volumes.window import Window
 
 __all__ = ["LoadImageAndLabeld"]
+
+# MONAI makes all its readers, of which one misses a decoder of DICOM on GPUs that nothing here uses.
+logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
 
 
 class LoadImageAndLabeld(MapTransform):
@@ -79,7 +83,7 @@ class LoadImageAndLabeld(MapTransform):
         self.bgr = bgr
         self.window = check_window(window)
         self.readers = {key: _PictureReader(read) for key, read in zip(self.keys, readers, strict=False)}
-        with warnings.catch_warnings():  # MONAI makes all its readers, of which one warns of a decoder it does not find
+        with warnings.catch_warnings():  # of the same decoder
             warnings.simplefilter("ignore", UserWarning)
             self.load = LoadImage(image_only=True, dtype=np.float32, ensure_channel_first=True)
 

@@ -124,3 +124,9 @@ def test_sixteen_bits_are_scaled_by_the_bit_depth(item):
 def test_can_be_sent_to_a_worker(item):
     load = pickle.loads(pickle.dumps(LoadImageAndLabeld(["image", "label"], ignore_value=7, bit_depth=12)))
     assert load(item)["label"].sum() == 1
+
+
+def test_the_loader_says_nothing_of_readers_that_it_does_not_use(recwarn, caplog):
+    LoadImageAndLabeld(["image", "label"])
+    assert not recwarn.list
+    assert not caplog.records
