@@ -16,6 +16,8 @@ from custom.volumes import display_axcodes
 
 __all__ = ["ResizeSlicesd", "SliceOrientationd"]
 
+_DIRECTIONS = (("L", "R"), ("P", "A"), ("I", "S"))  # MONAI's own, said to spare its warning
+
 
 class SliceOrientationd(Orientationd):
     """Turn volumes [C, I, J, K] as their slices are shown, see `custom.volumes.display_axcodes`; pictures pass.
@@ -36,8 +38,8 @@ class SliceOrientationd(Orientationd):
     """
 
     def __init__(self, keys: KeysCollection) -> None:
-        super().__init__(keys, axcodes="LPS")
-        self.ornt_transform = _SliceOrientation(axcodes="LPS")  # of each volume its own
+        super().__init__(keys, axcodes="LPS", labels=_DIRECTIONS)
+        self.ornt_transform = _SliceOrientation(axcodes="LPS", labels=_DIRECTIONS)  # of each volume its own
 
 
 class _SliceOrientation(Orientation):

@@ -50,6 +50,11 @@ def test_the_transform_does_the_same_and_is_undone():
         assert np.allclose(back.affine, affine)
 
 
+def test_nothing_is_warned_of(recwarn):
+    SliceOrientationd("image")
+    assert not recwarn.list
+
+
 def test_oblique_volumes_are_turned_by_their_nearest_axes():
     assert display_axcodes(AFFINE) == ("L", "P", "S")
 
