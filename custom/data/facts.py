@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from custom.data.datalist import Splits, read_datalist
 from custom.data.datalist_paths import shown
 from custom.errors import InputError
 from custom.labels import IGNORED_LABEL, MOST_CLASSES
-from custom.pixels import bits_used, read_class_indices
+from custom.pixels import bits_used, read_class_indices, read_image
 from custom.pixels.images import LEAST_BIT_DEPTH, MOST_BIT_DEPTH
 from custom.volumes.window import AUTO, Window, check_window
 
@@ -52,6 +53,8 @@ class DataFacts:
         ignore_value: value of undecided pixels in the masks; None if there is no such value.
         stated_bit_depth: "bit_depth" of the datalist; None where it states none.
         stated_one_connected_component: likewise "one_connected_component".
+        fixed_scale: pixels of all images have one physical size, as in microscopy at one magnification, so that a
+            larger image shows more.
         window: which values of the volumes that the images are slices of became black and white, see
             `custom.volumes.windowed`.
         data: items by split; those of "labelled", "unlabelled" and "validation" show what the datalist does not state.
@@ -62,6 +65,7 @@ class DataFacts:
     ignore_value: int | None = None
     stated_bit_depth: int | None = None
     stated_one_connected_component: bool | None = None
+    fixed_scale: bool = False
     window: Window = AUTO
     data: Splits = field(default_factory=dict, repr=False)
 
@@ -83,6 +87,13 @@ class DataFacts:
         masks = [item["label"] for item in self.data.get("labelled", ()) if "label" in item]
         return has_one_component_each(masks, self.num_classes, self.ignore_value)
 
+    @cached_property
+    def source_side(self) -> float | None:
+        """Side in pixels of a square as large as the training images are in the median; None without a fixed scale."""
+        items = self.data.get("labelled", ()) if self.fixed_scale else ()
+        sizes = [read_image(item["image"], self.bit_depth).size for item in items[:MASKS_MEASURED]]
+        return float(np.median([math.sqrt(width * height) for width, height in sizes])) if sizes else None
+
     def for_datalist(self) -> dict[str, Any]:
         """The facts as a datalist states them; a bit depth, window or ignored value only where there is one."""
         return {
@@ -91,6 +102,7 @@ class DataFacts:
             "num_classes": self.num_classes,
             "one_connected_component": self.one_connected_component,
             **({} if self.bit_depth is None else {"bit_depth": self.bit_depth}),
+            **({"fixed_scale": True} if self.fixed_scale else {}),
             **({} if self.window == AUTO else {"window": list(self.window)}),
             **({} if self.ignore_value is None else {"ignore_value": self.ignore_value}),
         }
@@ -126,6 +138,9 @@ class _Stated(BaseModel):
         le=65535,
         description="the value that undecided pixels have in the masks, 1 to 65535, or leave it out",
     )
+    fixed_scale: bool = Field(
+        False, description="true if pixels of all images have one physical size, else false, or leave it out"
+    )
     window: Annotated[Any, AfterValidator(check_window)] = Field(
         AUTO, description='"auto" or [low, high], the low value first, or leave it out'
     )
@@ -159,6 +174,7 @@ def read_facts(datalist: str | os.PathLike[str] | None, data: Splits | None = No
         ignore_value=stated.ignore_value,
         stated_bit_depth=stated.bit_depth,
         stated_one_connected_component=stated.one_connected_component,
+        fixed_scale=stated.fixed_scale,
         window=stated.window,
         data=data or {},
     )

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from monai.inferers import Inferer
+from monai.inferers import Inferer, sliding_window_inference
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from custom.labels import most_likely
 from custom.precision import autocast
 
 __all__ = ["BranchInferer"]
+
+OVERLAP = 0.25  # of neighbouring windows
+WINDOWS_AT_ONCE = 4
 
 
 class BranchInferer(Inferer):
@@ -32,12 +36,16 @@ class BranchInferer(Inferer):
     Args:
         amp: run in bfloat16 where it is safe, on devices that have it, see `custom.precision.autocast`.
         slices: how many slices of a volume the network sees at once.
+        window: side of the square that the network was trained for: larger images are predicted in overlapping windows
+            of it, blended where they overlap (class numbers without an order: by the largest share). None predicts
+            every image whole.
     """
 
-    def __init__(self, amp: bool = False, slices: int = 8) -> None:
+    def __init__(self, amp: bool = False, slices: int = 8, window: int | None = None) -> None:
         super().__init__()
         self.amp = amp
         self.slices = slices
+        self.window = window
 
     def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
         """Predict images or volumes.
@@ -58,9 +66,29 @@ class BranchInferer(Inferer):
                 for part in inputs.split(self.slices, dim=-1)
             ]
             return torch.cat(parts, dim=1).movedim(1, -1)
+        if self.window is not None and max(inputs.shape[2:]) > self.window:
+            return self._predict_windows(inputs, network, *args, **kwargs)
+        return self._predict(inputs, network, *args, **kwargs)
+
+    def _predict(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
         with autocast(self.amp, inputs.device):
             if not hasattr(network, "predict_branches"):
                 return network(inputs, *args, **kwargs).float()
             branches = network.predict_branches(inputs, *args, **kwargs)
         predictions = [network.combine(branches), *branches]
         return torch.cat([most_likely(prediction) for prediction in predictions], dim=1).float()
+
+    def _predict_windows(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+        classes = network.num_classes if getattr(network, "hard_labels", False) else None
+
+        def predict(windows: Tensor) -> Tensor:
+            soft = self._predict(windows, network, *args, **kwargs)
+            if classes is None:
+                return soft
+            return one_hot(soft.long(), classes).movedim(-1, 2).flatten(1, 2).float()  # [B, branches * K, H, W]
+
+        settings = {"roi_size": (self.window, self.window), "sw_batch_size": WINDOWS_AT_ONCE, "overlap": OVERLAP}
+        blended = sliding_window_inference(inputs, predictor=predict, mode="gaussian", **settings)
+        if classes is None:
+            return blended
+        return blended.unflatten(1, (-1, classes)).argmax(dim=2).float()

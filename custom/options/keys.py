@@ -227,6 +227,7 @@ COMMANDS: dict[str, Kinds] = {
         **COMMON,
         "checkpoint": PATH,
         "window": WINDOW,
+        "windows_above": optional(whole(64, 1_000_000)),
         "probability_maps": YES_OR_NO,
         "disagreement_maps": YES_OR_NO,
     },

@@ -123,6 +123,11 @@ class _Window(Text):
     metavar='auto|"LOW HIGH"',
     help='Values of volumes that become black and white, such as "-160 240" (default: auto).',
 )
+@click.option(
+    "--fixed-scale",
+    is_flag=True,
+    help="Pixels of all images have one physical size, as in microscopy: larger images are then predicted in windows.",
+)
 @click.option("--no-audit", is_flag=True, help="Do not look for near-duplicate images.")
 @click.option("--group-duplicates", is_flag=True, help="Keep near-duplicates on one side of drawn splits.")
 @click.option(

@@ -29,6 +29,7 @@ class PrepareOptions:
         ignore_value: value of undecided pixels in masks, 1 to 65535; None if there is no such value.
         published_split: use published lists of test images where they apply.
         audit: look for near-duplicate images.
+        fixed_scale: pixels of all images have one physical size, as in microscopy, see `DataFacts`.
         window: which values of volumes become black and white: "auto" or (low, high), see `custom.volumes.windowed`.
 
     Raises:
@@ -46,6 +47,7 @@ class PrepareOptions:
     ignore_value: int | None = None
     published_split: bool = True
     audit: bool = True
+    fixed_scale: bool = False
     window: Window = AUTO
 
     def __post_init__(self) -> None:

@@ -101,6 +101,7 @@ class Source:
         short_name: the data set's name in reports and tables, such as "BUSI"; "" for that of its folder or archive.
         class_names: names of the classes in the order of their indices; empty where the masks decide.
         one_connected_component: whether each class is one connected piece per image; None where the masks decide.
+        fixed_scale: see `DataFacts`.
         masks: "binary" (any two grey values, thresholded at half), "indices" or "found" (classes are found).
         validation_share: default share held out for validation where nothing is published.
         test_share: likewise for the test.
@@ -114,6 +115,7 @@ class Source:
     short_name: str = ""
     class_names: tuple[str, ...] = ()
     one_connected_component: bool | None = None
+    fixed_scale: bool = False
     masks: str = "binary"
     validation_share: float = 0.1
     test_share: float = 0.2

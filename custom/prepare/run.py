@@ -136,8 +136,16 @@ def _prepare(
         for item, split in zip(written, splits, strict=True)
         if split == "training" and item.label
     ]
-    one_component = options.one_connected_component
-    facts = find_facts(source, opened[0].given, class_map, bit_depth, training_masks, one_component, options.window)
+    facts = find_facts(
+        source,
+        opened[0].given,
+        class_map,
+        bit_depth,
+        training_masks,
+        options.one_connected_component,
+        options.window,
+        options.fixed_scale,
+    )
     report = Report(
         source,
         [part.given for part in opened],

@@ -58,6 +58,9 @@ class _SliceOrientation(Orientation):
 class ResizeSlicesd(Resized):
     """Resize pictures [C, W, H] and each slice of volumes [C, W, H, K]; it can be inverted.
 
+    A picture much larger than those of the training, with pixels of the same physical size, is scaled as those were: its
+    parts then look as the network knows them, and `BranchInferer` predicts it in windows.
+
     >>> import torch
     >>> from custom.transforms import ResizeSlicesd
     >>> resized = ResizeSlicesd("image", [8, 8])({"image": torch.rand(1, 16, 12, 5)})
@@ -67,17 +70,46 @@ class ResizeSlicesd(Resized):
     Args:
         keys: keys of the images.
         spatial_size: (W, H) that each slice gets.
+        source_side: side in pixels of the pictures of the training, whose physical size is that of all pictures, as in
+            microscopy; None where pictures of any size show the same, such as photographs.
+        windows_above: longer side in pixels above which pictures that are also more than twice as large as
+            `source_side` are scaled; None for none.
     """
 
-    def __init__(self, keys: KeysCollection, spatial_size: Sequence[int]) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        spatial_size: Sequence[int],
+        source_side: float | None = None,
+        windows_above: int | None = None,
+    ) -> None:
         super().__init__(keys, spatial_size, mode="bilinear")
-        self.resizer = _ResizeSlices(spatial_size, mode="bilinear")
+        self.resizer = _ResizeSlices(spatial_size, source_side, windows_above)
 
 
 class _ResizeSlices(Resize):
+    def __init__(self, spatial_size: Sequence[int], source_side: float | None, windows_above: int | None) -> None:
+        super().__init__(spatial_size, mode="bilinear")
+        self.source_side, self.windows_above = source_side, windows_above
+
+    def _size(self, width: int, height: int) -> tuple[int, int]:
+        side = max(width, height)
+        known = self.source_side is not None and self.windows_above is not None
+        if not known or side <= max(self.windows_above, 2 * self.source_side):
+            return tuple(self.spatial_size)
+        scales = [length / self.source_side for length in self.spatial_size]
+        own = zip((width, height), scales, self.spatial_size, strict=True)
+        return tuple(max(round(length * scale), least) for length, scale, least in own)
+
     def __call__(self, img: Tensor, *options: Any, **named: Any) -> Tensor:
         if img.ndim != 4:
-            return super().__call__(img, *options, **named)
+            size = self._size(*img.shape[1:])
+            if size == tuple(self.spatial_size):
+                return super().__call__(img, *options, **named)
+            return resize(
+                img, size, "bilinear", None, torch.float32, 2, False, None, lazy=False,
+                transform_info=self.get_transform_info(),
+            )  # fmt: skip
         size = (*self.spatial_size, img.shape[3])  # linear between slices changes nothing where their number stays
         return resize(
             img,

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from custom.error_causes import find_input_error
+from custom.inferers import BranchInferer
 from tests.bundles.conftest import make_workflow, train
 
 
@@ -180,3 +181,29 @@ def test_a_trained_models_evaluation_repeats_the_one_of_its_training(phantom, tr
     first = json.loads((trained / "evaluation" / "summary.json").read_text())
     assert again["branches"] == first["branches"]
     assert again["release"] == first["release"]
+
+
+def test_a_large_image_of_a_fixed_scale_is_predicted_in_windows(trained, tmp_path):
+    """Tiles of the size of the training's images, side by side, get the masks that they get alone."""
+    content = torch.load(trained / "model.pt", weights_only=True)
+    content["details"]["source_side"] = 32.0  # the phantom's side
+    model = tmp_path / "model.pt"
+    torch.save({key: value for key, value in content.items() if key != "checksum"}, model)
+    noise = np.random.default_rng(0).integers(0, 255, (96, 128, 3)).astype(np.uint8)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(noise).save(tmp_path / "in" / "slide.png")
+    seen = []
+
+    class Noting(BranchInferer):
+        def _predict(self, inputs, network, *args, **kwargs):
+            seen.append(tuple(inputs.shape[2:]))
+            return super()._predict(inputs, network, *args, **kwargs)
+
+    inferer = Noting(window=content["details"]["image_size"])
+    out = predict(tmp_path / "in", model, tmp_path / "windows", inferer=inferer, windows_above=64)
+    assert len(seen) > 4 and set(seen) == {(32, 32)}
+    mask = np.asarray(Image.open(out / "masks" / "slide.png"))
+    assert mask.shape == (96, 128)
+    seen.clear()
+    predict(tmp_path / "in", model, tmp_path / "whole", inferer=inferer, windows_above=200)
+    assert seen == [(32, 32)]

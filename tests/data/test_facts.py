@@ -215,3 +215,32 @@ def test_classes_are_known_before_any_file_is_opened(datalist, tmp_path):
     entry = {"image": "nowhere.png", "label": "nowhere.png"}
     path = datalist(training=[entry], validation=[entry], num_classes=5)
     assert read_facts(path, load_datalist(path, tmp_path / "data")).num_classes == 5
+
+
+def test_the_side_of_the_training_images_is_known_where_their_scale_is_fixed(tmp_path):
+    items = []
+    for number, size in enumerate([(10, 40), (30, 30), (20, 20)]):
+        Image.new("RGB", size).save(tmp_path / f"{number}.png")
+        items.append({"image": str(tmp_path / f"{number}.png"), "label": "unused"})
+    data = {"labelled": items}
+    assert DataFacts(fixed_scale=True, data=data).source_side == pytest.approx(20)
+    assert DataFacts(data=data).source_side is None
+    assert DataFacts(fixed_scale=True).source_side is None
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [({}, (False, "auto")), ({"fixed_scale": True, "window": [-160, 240.5]}, (True, (-160.0, 240.5)))],
+)
+def test_scale_and_window_are_read_and_stated(tmp_path, stated, expected):
+    (tmp_path / "datalist.json").write_text(json.dumps(stated))
+    facts = read_facts(tmp_path / "datalist.json")
+    assert (facts.fixed_scale, facts.window) == expected
+    assert {key: facts.for_datalist().get(key) for key in stated} == stated
+
+
+@pytest.mark.parametrize("window", [[1, 0], [0], "wide", [0, None], {"low": 0}])
+def test_a_window_that_is_none_is_refused(tmp_path, window):
+    (tmp_path / "datalist.json").write_text(json.dumps({"window": window}))
+    with pytest.raises(InputError, match=r'"window" is .*; give "auto" or \[low, high\]'):
+        read_facts(tmp_path / "datalist.json")

@@ -61,3 +61,42 @@ def test_memberships_become_classes_and_the_mean_is_that_of_the_mean_membership(
     assert classes.dtype == torch.float32
     # The mean memberships are (0.3, 0.4, 0.3): class 1, which neither branch names.
     assert [channel.unique().tolist() for channel in classes.unbind(1)] == [[1.0], [0.0], [2.0]]
+
+
+# Windows
+
+
+class Local(Branches):
+    """As `Branches`, and it refuses to see anything but its own square."""
+
+    def predict_branches(self, images):
+        assert tuple(images.shape[2:]) == (8, 8)
+        return super().predict_branches(images)
+
+
+def test_a_large_image_is_predicted_in_windows_that_are_blended():
+    images = torch.rand(1, 3, 20, 29)
+    soft = BranchInferer(window=8)(images, Local())
+    assert torch.allclose(soft, BranchInferer()(images, Branches()), atol=1e-5)
+
+
+def test_an_image_of_the_window_s_size_is_predicted_whole():
+    images = torch.rand(2, 3, 8, 8)
+    assert torch.equal(BranchInferer(window=8)(images, Local()), BranchInferer()(images, Branches()))
+
+
+class Numbers(nn.Module):
+    """Class numbers without an order: 0 at the left of each window, 2 at its right."""
+
+    hard_labels, num_classes = True, 3
+
+    def forward(self, images):
+        numbers = torch.zeros_like(images[:, :1])
+        numbers[..., images.shape[-1] // 2 :] = 2
+        return numbers
+
+
+def test_class_numbers_are_not_averaged_where_windows_overlap():
+    numbers = BranchInferer(window=8)(torch.rand(1, 3, 8, 22), Numbers())
+    assert numbers.shape == (1, 1, 8, 22)
+    assert set(numbers.unique().tolist()) == {0.0, 2.0}

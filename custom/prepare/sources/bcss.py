@@ -135,6 +135,7 @@ BCSS = Source(
     short_name="BCSS",
     class_names=("background", "tumour"),
     one_connected_component=False,
+    fixed_scale=True,
     masks="indices",
     release=Release(2721, {"5%": 136, "10%": 272, "30%": 816}),
 )
