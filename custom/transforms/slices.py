@@ -58,8 +58,8 @@ class _SliceOrientation(Orientation):
 class ResizeSlicesd(Resized):
     """Resize pictures [C, W, H] and each slice of volumes [C, W, H, K]; it can be inverted.
 
-    A picture much larger than those of the training, with pixels of the same physical size, is scaled as those were: its
-    parts then look as the network knows them, and `BranchInferer` predicts it in windows.
+    A picture much larger than those of the training, with pixels of the same physical size, is scaled as those were:
+    its parts then look as the network knows them, and `BranchInferer` predicts it in windows.
 
     >>> import torch
     >>> from custom.transforms import ResizeSlicesd
