@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from custom.version import __version__, check_version
+from custom.version import __version__, check_version, find_model
 
-__all__ = ["__version__", "check_version"]
+__all__ = ["__version__", "check_version", "find_model"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -9,7 +9,7 @@ from pathlib import Path
 from custom.error_hook import show_input_errors_in_one_line
 from custom.errors import InputError
 
-__all__ = ["__version__", "check_version"]
+__all__ = ["__version__", "check_version", "find_model"]
 
 __version__ = "0.4.2"
 
@@ -39,3 +39,14 @@ def check_version(bundle_root: str | os.PathLike) -> None:
             f"{file.parent} has version {version}, but version {__version__} is running from {Path(__file__).parent}: "
             "start another process for this bundle, away from other copies of custom"
         )
+
+
+def find_model(bundle_root: str | os.PathLike) -> str:
+    """Path of `models/model.pt` of the bundle at `bundle_root`.
+
+    Where no bundle is there, that of the bundle which holds this package: other programs, such as MONAI Deploy, read
+    the configuration of an exported bundle without saying where it lies.
+    """
+    roots = (Path(bundle_root), Path(__file__).parents[1])
+    root = next((each for each in roots if (each / "configs" / "metadata.json").is_file()), roots[0])
+    return os.path.join(root, "models", "model.pt")

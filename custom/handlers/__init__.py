@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "evaluation_report": ["EvaluationReport"],
         "gradient_averaging": ["GradientAveraging"],
         "panels": ["PanelSaver"],
+        "prediction_files": ["PredictionFiles"],
         "prediction_table": ["PredictionTable"],
         "progress": ["attach_progress"],
         "stage_checkpoint": ["StageCheckpoint"],

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "augmentation": ["RandColourJitterd", "RandShiftScaleRotated"],
         "branches": ["SplitBranchesd"],
+        "brightness": ["EnsureBrightnessd"],
         "enhancement": ["RandEnhanced"],
         "loading": ["LoadImageAndLabeld"],
         "saving": ["SaveMaskd", "SavePictured"],

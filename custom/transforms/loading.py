@@ -18,6 +18,7 @@ from PIL import Image
 
 from custom.pixels import read_class_indices, read_image
 from custom.pixels.images import MOST_BIT_DEPTH
+from custom.transforms.brightness import mark_brightness
 from custom.volumes import AUTO, check_window, is_volume, read_volume, windowed
 from custom.volumes.window import Window
 
@@ -99,6 +100,7 @@ class LoadImageAndLabeld(MapTransform):
                 loaded[key] /= 255
                 if self.bgr:
                     loaded[key] = loaded[key].flip(0)
+                mark_brightness(loaded[key])
         return loaded
 
 
