@@ -1,6 +1,6 @@
 """A MONAI Deploy application: a DICOM series in, a DICOM segmentation out, by an exported bundle.
 
-python docs/deploy/app.py --input DICOM_FOLDER --output FOLDER --model BUNDLE: the last is the folder of an exported bundle.
+python docs/deploy/app.py --input DICOM_FOLDER --output FOLDER --model BUNDLE, the folder of an exported bundle.
 """
 
 from __future__ import annotations
