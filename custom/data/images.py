@@ -12,7 +12,7 @@ from custom.errors import InputError
 from custom.files import is_system_file, require_regular_file
 from custom.pixels.formats import IMAGE_SUFFIXES, describe_unread, has_suffix
 from custom.volumes import is_dicom_series
-from custom.volumes.kinds import VOLUME_SUFFIXES, is_volume, volume_name
+from custom.volumes.kinds import VOLUME_SUFFIXES, is_dicom_file, is_volume, volume_name
 
 __all__ = ["list_images"]
 
@@ -43,9 +43,9 @@ def list_images(source: str | os.PathLike) -> list[dict[str, str]]:
             raise InputError(f"dataset_dir {source} is no image ({_READ}): {unread}")
         return [{"image": str(source.absolute())}]
     entries = _entries(source)
-    if is_volume(source) and is_dicom_series(entries):
+    if is_dicom_series([path for path in entries if is_dicom_file(path)]) and is_volume(source):
         return [{"image": str(source.absolute())}]
-    images = [path for path in entries if is_volume(path) or (has_suffix(path) and not path.is_dir())]
+    images = [path for path in entries if _is_image(path)]
     left = [path for path in entries if path not in images and not path.is_dir()]
     unread = describe_unread(left, annotations=False)
     if not images:
@@ -57,6 +57,12 @@ def list_images(source: str | os.PathLike) -> list[dict[str, str]]:
         if not path.is_dir():
             require_regular_file(path)
     return [{"image": str(path.absolute())} for path in images]
+
+
+def _is_image(path: Path) -> bool:
+    if path.is_dir():
+        return is_volume(path) and is_dicom_series(_entries(path))
+    return has_suffix(path) or is_volume(path)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -92,7 +92,8 @@ class LoadImageAndLabeld(MapTransform):
         """Replace the paths in `data` by tensors."""
         loaded = dict(data)
         for key in self.key_iterator(loaded):
-            if key == self.image_key and is_volume(loaded[key]):
+            path = loaded[key]
+            if key == self.image_key and isinstance(path, (str, PathLike)) and is_volume(path):
                 loaded[key] = _load_volume(loaded[key], self.window)
             else:
                 loaded[key] = self.load(loaded[key], reader=self.readers[key])

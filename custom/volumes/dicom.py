@@ -25,7 +25,7 @@ logging.getLogger("highdicom").setLevel(logging.WARNING)  # else it logs every p
 
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM counts to the left and to the back
 _SETTINGS = {"dtype": np.float32, "apply_presentation_lut": False, "apply_icc_profile": False}
-_STATED = ("SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient")
+_STATED = ("SeriesInstanceUID", "ImagePositionPatient")
 
 
 def read_dicom(path: Path) -> Volume:
@@ -57,19 +57,26 @@ def read_series(folder: Path, with_pixels: bool = True) -> list[Dataset]:
 def is_series(files: Sequence[Path]) -> bool:
     """Whether DICOM files are slices of one volume: of one series, and each in a place of its own.
 
-    A file that cannot be read makes it False: reading it by itself tells what is wrong.
+    A file that cannot be read belongs to no series: reading it by itself tells what is wrong.
+
+    Raises:
+        InputError: the slices of a volume lie among other files, so that neither can be taken for what it is.
     """
-    if len(files) < 2:
+    places: dict[str, set[tuple[float, ...]]] = {}
+    others = 0
+    for file in files:
+        try:
+            stated = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_STATED))
+            place = tuple(map(float, stated.ImagePositionPatient))
+            places.setdefault(stated.SeriesInstanceUID, set()).add(place)
+        except Exception:  # no place in a patient; or pydicom's errors of many kinds for a broken file
+            others += 1
+    if not any(len(of_series) > 1 for of_series in places.values()):
         return False
-    try:
-        stated = [pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_STATED)) for file in files]
-    except Exception:  # pydicom raises errors of many kinds for a broken file
-        return False
-    if not all(name in dataset for dataset in stated for name in _STATED):
-        return False
-    series = {dataset.SeriesInstanceUID for dataset in stated}
-    places = {tuple(dataset.ImagePositionPatient) for dataset in stated}
-    return len(series) == 1 and len(places) == len(files)
+    if len(places) > 1 or others or len(next(iter(places.values()))) < len(files):
+        count = f"{len(places)} DICOM series" if len(places) > 1 else "a DICOM series and other files"
+        raise InputError(f"{files[0].parent} holds {count}; give each series a folder of its own")
+    return True
 
 
 def sources_in(path: str | os.PathLike[str]) -> list[Dataset]:

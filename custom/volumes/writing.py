@@ -151,10 +151,10 @@ def _segmentation(
 
     datasets = sources_in(source)
     pixels: NDArray | highdicom.Volume = np.moveaxis(mask, [0, 1, 2], [2, 1, 0])
-    if len(datasets) > 1:
+    if mask.shape[2] > 1 and datasets[0].get("FrameOfReferenceUID") is not None:  # the order of frames may differ
         lps = (np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)[:, [2, 1, 0, 3]]
         pixels = highdicom.Volume(pixels, lps, highdicom.CoordinateSystemNames.PATIENT)
-    elif mask.shape[2] > 1 and datasets[0].get("FrameOfReferenceUID") is None:
+    elif mask.shape[2] > 1:
         return None
     made_by = highdicom.AlgorithmIdentificationSequence(
         name="SemiGDA", version=__version__, family=codes.DCM.ArtificialIntelligence

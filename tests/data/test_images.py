@@ -4,10 +4,12 @@ import logging
 import os
 import socket
 
+import numpy as np
 import pytest
 
 from custom.data import list_images
 from custom.errors import InputError
+from tests.volumes.files import write_radiograph, write_series
 
 
 def touch(folder, *names):
@@ -163,3 +165,41 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "listdir", refuse)
     with pytest.raises(InputError, match=r"images cannot be read \(Permission denied\)"):
         list_images(tmp_path / "images")
+
+
+def test_a_series_is_one_image_alone_or_in_a_folder_of_others(tmp_path):
+    values = np.arange(4 * 5 * 3).reshape(4, 5, 3)
+    series = write_series(tmp_path / "in" / "ct", values)
+    touch(tmp_path / "in", "a.png")
+    assert names(list_images(tmp_path / "in")) == ["a.png", "ct"]
+    assert names(list_images(series)) == ["ct"]
+
+
+def test_pictures_of_one_series_without_places_are_images_each(tmp_path):
+    for number in range(3):
+        write_radiograph(tmp_path / f"{number}.dcm", np.full((4, 5), number))
+    assert names(list_images(tmp_path)) == ["0.dcm", "1.dcm", "2.dcm"]
+
+
+def test_a_folder_of_such_pictures_is_not_searched(tmp_path):
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    for number in range(2):
+        write_radiograph(tmp_path / "in" / "deep" / f"{number}.dcm", np.full((4, 5), number))
+    with pytest.raises(InputError, match=r"folders in it are not searched: give one of them \(deep\)"):
+        list_images(tmp_path / "in")
+
+
+@pytest.mark.parametrize("other", ["series", "picture", "broken"])
+def test_slices_of_a_volume_among_other_dicom_files_are_refused(tmp_path, other):
+    values = np.arange(4 * 5 * 3).reshape(4, 5, 3)
+    folder = write_series(tmp_path / "in", values)
+    if other == "series":
+        for file in write_series(tmp_path / "other", values).iterdir():
+            file.rename(folder / f"x{file.name}")
+    elif other == "picture":
+        write_radiograph(folder / "x.dcm", values[:, :, 0])
+    else:
+        (folder / "x.dcm").write_bytes(b"x")
+    count = "2 DICOM series" if other == "series" else "a DICOM series and other files"
+    with pytest.raises(InputError, match=f"in holds {count}; give each series a folder of its own"):
+        list_images(tmp_path / "in")

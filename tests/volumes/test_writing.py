@@ -65,6 +65,26 @@ def test_a_series_gets_a_dicom_segmentation_that_refers_to_it(tmp_path):
     assert np.allclose(again.affine, highdicom.get_volume_from_series(images).affine)
 
 
+def test_frames_of_one_file_in_any_order_keep_their_masks(tmp_path):
+    images = [pydicom.dcmread(file) for file in write_series(tmp_path / "ct", VALUES).iterdir()]
+    images = [images[place] for place in (2, 0, 3, 1)]
+    for image in images:  # what the standard asks for of such files
+        image.ImageType, image.AcquisitionNumber = ["ORIGINAL", "PRIMARY", "AXIAL"], 1
+        image.PatientPosition, image.KVP, image.ContentDate, image.ContentTime = "HFS", 120, "20200101", "101010"
+        image.Manufacturer, image.SeriesDate, image.SeriesTime = "none", "20200101", "101010"
+    whole = highdicom.legacy.LegacyConvertedEnhancedCTImage(
+        images, pydicom.uid.generate_uid(), 2, pydicom.uid.generate_uid(), 1
+    )
+    source = tmp_path / "enhanced.dcm"
+    whole.save_as(source)
+    volume = read_volume(source)
+    assert np.array_equal(volume.values[:, :, ::-1], VALUES)
+    _, segmentation = write(source)
+    again = highdicom.seg.segread(segmentation).get_volume(combine_segments=True)
+    assert np.array_equal(again.array.transpose(2, 1, 0), MASK)
+    assert np.allclose(np.diag([-1, -1, 1, 1]) @ again.affine[:, [2, 1, 0, 3]], volume.affine)
+
+
 def test_a_single_dicom_picture_gets_a_png_and_a_segmentation(tmp_path):
     source = write_radiograph(tmp_path / "cr.dcm", VALUES[:, :, 0])
     picture, segmentation = write(source, (MASK[:, :, :1] > 0).astype(np.uint8), CLASSES[:2])
