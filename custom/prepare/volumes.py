@@ -19,9 +19,9 @@ from custom.prepare.listing import walk
 from custom.prepare.records import Record
 from custom.volumes import Volume, is_dicom_series, read_volume, to_slices, windowed
 from custom.volumes.kinds import NIFTI_SUFFIXES, NRRD_SUFFIXES, is_dicom_file
-from custom.volumes.window import Window
+from custom.volumes.window import AUTO, PERCENTILES, Window
 
-__all__ = ["cut_volume", "volumes_in"]
+__all__ = ["cut_volume", "describe_cut", "volumes_in"]
 
 _LARGEST_LABEL = 65535
 
@@ -53,7 +53,7 @@ def cut_volume(
     name: str,
     group: str | None = None,
     split: str | None = None,
-    window: Window = "auto",
+    window: Window = AUTO,
     slice_name: str = "{name}_slice_{number:03d}",
 ) -> list[Record]:
     """Write each slice of a volume as it is shown, and of its masks, as PNG into `workspace`.
@@ -90,6 +90,16 @@ def cut_volume(
         taken = () if truth is None else (mask_path,)
         records.append(Record(slice_of, image_path, taken, group=group, split=split, volume=name))
     return records
+
+
+def describe_cut(volumes: int, window: Window) -> str:
+    """For the report: how many volumes were cut, and how their values became brightness."""
+    if window == AUTO:
+        low, high = PERCENTILES
+        windowing = f"each windowed to 8 bits from its {low} to its {high} percentile, unless it has 8 bits"
+    else:
+        windowing = f"windowed to 8 bits from {window[0]:g} to {window[1]:g}"
+    return f"{volumes} volumes cut into slices along their third axis, {windowing}."
 
 
 def _read_mask(path: Path, volume: Volume, image: Path) -> NDArray[np.uint16]:

@@ -80,6 +80,7 @@ def test_dicom_series_with_masks_of_another_program(prepare, tmp_path):
     grid = read_volume(folder / "images" / "p0")
     assert np.array_equal(image, windowed(grid, (-200, 300))[:, :, 0])
     assert prepared.datalist["window"] == [-200, 300]
+    assert "6 volumes cut into slices along their third axis, windowed to 8 bits from -200 to 300." in prepared.report
 
 
 def test_anonymised_files_that_all_name_one_patient_are_told_apart(prepare, tmp_path):

@@ -11,8 +11,7 @@ from custom.errors import InputError
 from custom.prepare.listing import list_files, nothing_found
 from custom.prepare.records import Found, Request, Source
 from custom.prepare.sources.published import published_names
-from custom.prepare.volumes import cut_volume
-from custom.volumes.window import AUTO, PERCENTILES, Window
+from custom.prepare.volumes import cut_volume, describe_cut
 
 __all__ = ["ACDC"]
 
@@ -41,14 +40,8 @@ def find_acdc(request: Request) -> Found:
         found.records += cut_volume(
             path, masks, request.workspace, name, patient, split, request.window, "{name}_slice_{number}"
         )
-    found.notes.append(f"{len(volumes)} volumes; {_windowing(request.window)}.")
+    found.notes.append(describe_cut(len(volumes), request.window))
     return found
-
-
-def _windowing(window: Window) -> str:
-    if window == AUTO:
-        return f"each is windowed to 8 bits from its {PERCENTILES[0]} to its {PERCENTILES[1]} percentile"
-    return f"windowed to 8 bits from {window[0]:g} to {window[1]:g}"
 
 
 def _find_volumes(request: Request) -> tuple[dict[tuple[str, str], Path], dict[tuple[str, str], Path]]:

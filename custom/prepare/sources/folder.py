@@ -13,7 +13,7 @@ from custom.pixels.naming import UnreadableFile
 from custom.prepare.listing import files_in, list_files, lone_folders, nothing_found, pairs_of_folders
 from custom.prepare.pairing import READ_NAMES, Pairing, are_samples, pair_by_name
 from custom.prepare.records import Found, OpenedSource, Record, Request, Source
-from custom.prepare.volumes import cut_volume, volumes_in
+from custom.prepare.volumes import cut_volume, describe_cut, volumes_in
 from custom.volumes.kinds import VOLUME_SUFFIXES, is_volume
 from custom.wording import first_message
 
@@ -94,6 +94,8 @@ def find_folder(request: Request) -> Found:
             raise InputError(first_message(broken))
         raise _nothing_fits(request, parts, found)
     _separate_anonymous_patients(found)
+    if volumes := {record.volume for record in found.records if record.volume}:
+        found.notes.append(describe_cut(len(volumes), request.window))
     _warn_of_the_rest(found, parts)
     _keep_split_if_complete(found, request.published_split)
     return found
