@@ -33,7 +33,10 @@ def is_volume(path: str | os.PathLike[str]) -> bool:
     if has_suffix(path, VOLUME_SUFFIXES):
         return not path.is_dir()
     if path.is_dir():
-        entries = [entry for entry in path.iterdir() if not is_system_file(entry)]
+        try:
+            entries = [entry for entry in path.iterdir() if not is_system_file(entry)]
+        except OSError:  # a folder that may not be read
+            return False
         return bool(entries) and all(is_dicom_file(entry) for entry in entries)
     return is_dicom(path)
 

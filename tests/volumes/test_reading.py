@@ -116,6 +116,16 @@ def test_a_folder_is_a_series_only_if_it_holds_dicom_alone(tmp_path):
     assert not is_volume(tmp_path)
 
 
+def test_a_folder_that_may_not_be_read_is_no_volume(tmp_path, monkeypatch):
+    folder = write_series(tmp_path / "ct", VALUES)
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(type(folder), "iterdir", refuse)
+    assert not is_volume(folder)
+
+
 # Errors
 
 
