@@ -266,6 +266,7 @@ def test_for_monai_label_the_overlays_are_merged_and_no_yaml_is_left(with_model,
     }
     assert inference["postprocessing"]["transforms"] == [
         "load",
+        {"_target_": "SqueezeDimd", "keys": "pred", "dim": 0},
         {"_target_": "custom.monai_label.DescribeResultd", "keys": "pred", "model": "@checkpoint"},
     ]
     assert configurations["multi_gpu_train.json"] == ConfigParser.load_config_file(

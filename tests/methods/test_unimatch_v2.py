@@ -175,7 +175,9 @@ def test_the_overlay_makes_two_different_strong_views_and_trains(tmp_path):
     parser = ConfigParser()
     parser.read_config([config_file(name) for name in files])
     parser.update({"dataset_dir": str(tmp_path / "data"), "image_size": 32, "labelled": "50%", "num_workers": 0})
-    item = parser.get_parsed_content("train#unlabelled_dataset")[0]
+    dataset = parser.get_parsed_content("train#unlabelled_dataset")
+    dataset.transform.set_random_state(0)
+    item = dataset[0]
     assert not any("strong" in key for key in parser.get_parsed_content("train#dataset")[0])  # of labelled ones: unused
     views = [item[key] for key in ("image", "strong_image", "strong_image_2")]
     assert all(not torch.equal(views[i], views[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
