@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from custom.data.datalist import Splits
@@ -15,7 +15,8 @@ __all__ = ["copies", "shared_groups", "shared_images", "shared_masks"]
 def shared_images(splits: Splits) -> Iterator[str]:
     """A line for each image, links followed, which is in more than one of training, validation and test."""
     first_use: dict[str, str] = {}
-    for purpose, image in _purposes(splits):
+    for purpose, item in _purposes(splits):
+        image = item["image"]
         other = first_use.setdefault(os.path.realpath(image), purpose)
         if other != purpose:
             yield f"{image} is in {other} and in {purpose}; keep it in one of them"
@@ -27,7 +28,7 @@ def copies(splits: Splits) -> Iterator[str]:
     Raises:
         InputError: an image cannot be read.
     """
-    purposes = list(_purposes(splits))
+    purposes = [(purpose, item["image"]) for purpose, item in _purposes(splits)]
     with ThreadPoolExecutor() as pool:
         digests = list(pool.map(file_digest, [path for _, path in purposes]))
     first_use: dict[str, tuple[str, str]] = {}
@@ -55,21 +56,19 @@ def shared_masks(splits: Splits) -> Iterator[str]:
 def shared_groups(splits: Splits) -> Iterator[str]:
     """A line for each patient or slide, the "group" of an image, in more than one of training, validation and test."""
     first_use: dict[str, tuple[str, str]] = {}
-    for split in splits:
-        purpose = "training" if split in ("labelled", "unlabelled") else split
-        for item in splits[split]:
-            if (group := item.get("group")) is None:
-                continue
-            other_purpose, other = first_use.setdefault(group, (purpose, item["image"]))
-            if other_purpose != purpose:
-                yield (
-                    f"{item['image']} in {purpose} and {other} in {other_purpose} are of one patient or slide (group "
-                    f"{group}); keep all its images in one of them"
-                )
+    for purpose, item in _purposes(splits):
+        if (group := item.get("group")) is None:
+            continue
+        other_purpose, other = first_use.setdefault(group, (purpose, item["image"]))
+        if other_purpose != purpose:
+            yield (
+                f"{item['image']} in {purpose} and {other} in {other_purpose} are of one patient or slide "
+                f"(group {group}); keep all its images in one of them"
+            )
 
 
-def _purposes(splits: Splits) -> Iterator[tuple[str, str]]:
-    """What each image is for, training, validation or test, and its path."""
+def _purposes(splits: Splits) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """What each image is for, training, validation or test, and its item."""
     for split in splits:
         purpose = "training" if split in ("labelled", "unlabelled") else split
-        yield from ((purpose, item["image"]) for item in splits[split])
+        yield from ((purpose, item) for item in splits[split])

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, FiniteFloat
 
 from custom.command_line import EVALUATED
 from custom.plain_names import MOST_BYTES, folder_name_fault
-from custom.volumes.window import AUTO
+from custom.volumes.window import AUTO, check_window
 
 __all__ = [
     "DEVICE", "LABELLED", "NAME", "PATH", "SOURCE", "TEXT", "WINDOW", "YES_OR_NO", "Wanted",
@@ -198,12 +198,6 @@ def _window(value: Any) -> Any:
     return value if value == AUTO else tuple(_number(end) for end in _list(value))
 
 
-def _rising(value: Any) -> Any:
-    if value != AUTO and not value[0] < value[1]:
-        raise ValueError("does not rise")
-    return value
-
-
 YES_OR_NO = Annotated[bool, BeforeValidator(_yes_or_no), Wanted("true or false")]
 TEXT = Annotated[str, BeforeValidator(_text), Wanted("a text", is_text=True)]
 PATH = Annotated[str, BeforeValidator(_path), Wanted("a path, with ./ before one that starts with $, @ or %", True)]
@@ -223,7 +217,7 @@ LABELLED = Annotated[
 WINDOW = Annotated[
     Literal["auto"] | tuple[FiniteFloat, FiniteFloat],
     BeforeValidator(_window),
-    AfterValidator(_rising),
+    AfterValidator(check_window),
     Wanted("auto or [low, high], the low value first"),
 ]
 DEVICE = Annotated[

@@ -55,9 +55,13 @@ class SavePictured(SaveImaged):
         """Write the predictions of `data`, which stays as it is."""
         volumes = [key for key in self.key_iterator(data) if data[key].ndim == 4]
         for key in volumes:
-            values = (data[key][0].float() * (self.scale or 1)).round().to(torch.uint8)
-            write_map(_source(data[key]), convert_to_numpy(values), _affine(data[key]), self.output_dir)
+            self.write_volume(data[key])
         return dict(data) if volumes else super().__call__(data)
+
+    def write_volume(self, prediction: Any) -> None:
+        """Write the prediction of a volume, [1, I, J, K]."""
+        values = (prediction[0].float() * (self.scale or 1)).round().to(torch.uint8)
+        write_map(_source(prediction), convert_to_numpy(values), _affine(prediction), self.output_dir)
 
 
 class SaveMaskd(SavePictured):
@@ -89,13 +93,10 @@ class SaveMaskd(SavePictured):
         super().__init__(keys, output_dir, scale=255 if len(class_names) == 2 else None)
         self.class_names = tuple(class_names)
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Write the masks of `data`, which stays as it is."""
-        volumes = [key for key in self.key_iterator(data) if data[key].ndim == 4]
-        for key in volumes:
-            indices = convert_to_numpy(data[key][0]).astype("uint8")
-            write_mask(_source(data[key]), indices, _affine(data[key]), self.output_dir, self.class_names)
-        return dict(data) if volumes else super().__call__(data)
+    def write_volume(self, prediction: Any) -> None:
+        """Write the mask of a volume, [1, I, J, K]."""
+        indices = convert_to_numpy(prediction[0]).astype("uint8")
+        write_mask(_source(prediction), indices, _affine(prediction), self.output_dir, self.class_names)
 
 
 def _source(values: Any) -> str:

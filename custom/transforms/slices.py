@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from monai.config import KeysCollection
+from monai.data.utils import orientation_ras_lps
 from monai.transforms import Orientation, Orientationd, Resize, Resized
 from monai.transforms.spatial.functional import orientation, resize
 from monai.utils import SpaceKeys
@@ -50,7 +50,7 @@ class _SliceOrientation(Orientation):
             return data_array
         affine = data_array.affine.numpy()
         if data_array.meta.get("space") == SpaceKeys.LPS:
-            affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+            affine = orientation_ras_lps(affine)
         wanted = orientations.axcodes2ornt(display_axcodes(affine))
         turned = orientations.ornt_transform(orientations.io_orientation(affine), wanted)
         return orientation(data_array, affine, turned, lazy=False, transform_info=self.get_transform_info())

@@ -11,6 +11,7 @@ import highdicom
 import numpy as np
 import pydicom
 from highdicom.image import Image
+from monai.data.utils import orientation_ras_lps
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import SegmentationStorage
@@ -23,7 +24,6 @@ __all__ = ["is_series", "read_dicom", "read_series", "sources_in"]
 
 logging.getLogger("highdicom").setLevel(logging.WARNING)  # else it logs every part that it copies
 
-_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM counts to the left and to the back
 _SETTINGS = {"dtype": np.float32, "apply_presentation_lut": False, "apply_icc_profile": False}
 _STATED = ("SeriesInstanceUID", "ImagePositionPatient")
 
@@ -41,14 +41,14 @@ def read_dicom(path: Path) -> Volume:
     return _read_series(read_series(path)) if path.is_dir() else _read_file(path)
 
 
-def read_series(folder: Path, with_pixels: bool = True) -> list[Dataset]:
+def read_series(folder: Path) -> list[Dataset]:
     """The data sets of a series.
 
     Raises:
         InputError: the files are of several series.
     """
     files = sorted(entry for entry in folder.iterdir() if not is_system_file(entry))
-    datasets = [pydicom.dcmread(file, stop_before_pixels=not with_pixels) for file in files]
+    datasets = [pydicom.dcmread(file) for file in files]
     if len({dataset.get("SeriesInstanceUID") for dataset in datasets}) > 1:
         raise InputError("the folder holds files of several DICOM series; give each series a folder of its own")
     return datasets
@@ -108,7 +108,7 @@ def _read_file(path: Path) -> Volume:
     values = np.asarray(image.get_frames(**_SETTINGS))
     spacing = [float(side) for side in image.get("PixelSpacing", image.get("ImagerPixelSpacing", (1, 1)))]
     affine = np.diag([-spacing[1], -spacing[0], 1.0, 1.0])  # shown as it is stored: see `display_axcodes`
-    return _volume(np.moveaxis(values, [0, 1, 2], [2, 1, 0]), affine, image)
+    return _volume(values.swapaxes(0, 2), affine, image)
 
 
 def _has_places(image: Image) -> bool:
@@ -124,8 +124,8 @@ def _require_pixels(dataset: Dataset) -> None:
 
 def _from_volume(volume: highdicom.Volume, dataset: Dataset) -> Volume:
     """From [slices, rows, columns] in LPS to [columns, rows, slices] in RAS."""
-    affine = _TO_RAS @ volume.affine[:, [2, 1, 0, 3]]
-    return _volume(np.moveaxis(volume.array, [0, 1, 2], [2, 1, 0]), affine, dataset)
+    affine = orientation_ras_lps(volume.affine[:, [2, 1, 0, 3]])
+    return _volume(volume.array.swapaxes(0, 2), affine, dataset)
 
 
 def _volume(values: NDArray, affine: NDArray, dataset: Dataset) -> Volume:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
+from monai.data.utils import orientation_ras_lps
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -126,7 +127,7 @@ def _write_nifti(path: Path, values: NDArray[np.uint8], affine: NDArray, source:
 def _write_nrrd(path: Path, values: NDArray[np.uint8], affine: NDArray) -> Path:
     import nrrd
 
-    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    lps = orientation_ras_lps(affine)
     header = {
         "space": "left-posterior-superior",
         "space directions": lps[:3, :3].T,
@@ -150,9 +151,9 @@ def _segmentation(
     from custom.volumes.dicom import sources_in
 
     datasets = sources_in(source)
-    pixels: NDArray | highdicom.Volume = np.moveaxis(mask, [0, 1, 2], [2, 1, 0])
+    pixels: NDArray | highdicom.Volume = mask.swapaxes(0, 2)
     if mask.shape[2] > 1 and datasets[0].get("FrameOfReferenceUID") is not None:  # the order of frames may differ
-        lps = (np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)[:, [2, 1, 0, 3]]
+        lps = orientation_ras_lps(affine)[:, [2, 1, 0, 3]]
         pixels = highdicom.Volume(pixels, lps, highdicom.CoordinateSystemNames.PATIENT)
     elif mask.shape[2] > 1:
         return None
