@@ -219,6 +219,7 @@ COMMANDS: dict[str, Kinds] = {
         "labelled_batch": LABELLED_BATCH,
         "unlabelled_batch": UNLABELLED_BATCH,
         "kl_weight": WEIGHT,
+        "cache_rate": SHARE,
         "label_code": LABEL_CODE,
         "half": YES_OR_NO,
     },
