@@ -65,7 +65,11 @@ class PaletteCodec(nn.Module):
         return colour_labels(clear_ignored(labels, labels), self.palette)
 
     def decode(self, images: Tensor) -> Tensor:
-        """Decoder output [B, 3, H, W], unbounded -> memberships [B, K, H, W] that sum to one.
+        """Decoder output [B, 3, H, W], unbounded -> memberships [B, K, H, W] that sum to one."""
+        return self.logits(images).softmax(dim=1)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Decoder output [B, 3, H, W], unbounded -> logits [B, K, H, W] whose softmax is `decode`.
 
         |y|^2 is the same for all classes, so that the softmax is that of (2 y c_k - |c_k|^2) / T. It is computed
         channel by channel: a product of matrices would be rounded under autocast.
@@ -73,7 +77,7 @@ class PaletteCodec(nn.Module):
         colours = self.palette.T[:, :, None, None]  # [3, K, 1, 1]
         red, green, blue = images.split(1, dim=1)
         product = red * colours[0] + green * colours[1] + blue * colours[2]
-        return ((2 * product - colours.square().sum(dim=0)) / self.temperature).softmax(dim=1)
+        return (2 * product - colours.square().sum(dim=0)) / self.temperature
 
 
 def make_label_codec(label_code: str = "ordinal", num_classes: int = 2, **arguments: Any) -> LabelCodec | PaletteCodec:

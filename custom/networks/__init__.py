@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "encoders": ["build_encoder"],
         "lite_encoder": ["EfficientNetLiteEncoder"],
         "latent_mapper": ["LatentMapper"],
+        "mask_branch": ["MaskBranch"],
         "model_file": ["load_model", "load_trained_weights", "model_details", "save_model"],
         "pretrained_mask_encoder": ["PretrainedMaskEncoder"],
         "pyramid_unet": ["PyramidUNet"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -265,11 +264,12 @@ class SemiGDA(Deployable):
                 mask_features = self.mask_adapters(level, mask_features, latents.mask_skips[level])
             return torch.cat([image_features, mask_features])
 
-        return BranchOutputs(*self._decode(torch.cat([latents.image_branch, latents.mask_branch]), merge).chunk(2))
+        masks = self.first_stage.decode(torch.cat([latents.image_branch, latents.mask_branch]), merge)
+        return BranchOutputs(*self._as_soft_labels(masks).chunk(2))
 
-    def _decode(self, latents: Tensor, merge: Callable[[int, Tensor], Tensor]) -> Tensor:
-        """Mask latents -> soft labels of the image's size."""
-        soft_labels = self.label_codec.decode(self.first_stage.decode(latents, merge))
+    def _as_soft_labels(self, masks: Tensor) -> Tensor:
+        """Masks that the decoder painted -> soft labels of the image's size."""
+        soft_labels = self.label_codec.decode(masks)
         if self.reduction == 1:
             return soft_labels
         return interpolate(soft_labels, scale_factor=self.reduction, mode="bilinear", align_corners=False)
@@ -286,6 +286,13 @@ class SemiGDA(Deployable):
         """Images as above -> soft labels of the network, shaped like those in `BranchOutputs`, see `combine`."""
         if self.image_branch_weight > 0:
             return self.combine(self.predict_branches(images))
+        return self._as_soft_labels(self.generate(images))
+
+    def generate(self, images: Tensor) -> Tensor:
+        """Images as above -> the mask that the Mask branch paints, [B, 3, h, w], about [-1, 1] and not clamped.
+
+        It has the size that the first stage works on.
+        """
         signed = self._signed(images)
         latent, skips = self._mask_latent(signed, self._reduced(signed))
         adapters = self.mask_adapters
@@ -293,7 +300,7 @@ class SemiGDA(Deployable):
         def merge(level: int, features: Tensor) -> Tensor:
             return features if adapters is None else adapters(level, features, skips[level])
 
-        return self._decode(latent, merge)
+        return self.first_stage.decode(latent, merge)
 
     def combine(self, branches: BranchOutputs) -> Tensor:
         """Soft labels of the branches -> those of the network, of the same shape: their weighted mean."""

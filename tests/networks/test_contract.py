@@ -18,6 +18,7 @@ from custom.first_stage import build_first_stage
 from custom.losses import SoftLabelDiceLoss
 from custom.methods.trainer import dice_and_cross_entropy
 from custom.networks import (
+    MaskBranch,
     SCDLUNet,
     SCDLUNetPair,
     SemiGDA,
@@ -91,6 +92,13 @@ def semigda(kind: str, num_classes: int, seed: int, **arguments: Any) -> SemiGDA
     return SemiGDA(first_stage, num_classes, seed=seed, **settings)
 
 
+def mask_branch(kind: str, num_classes: int, seed: int) -> MaskBranch:
+    """A Mask branch of its own, likewise."""
+    torch.manual_seed(0)
+    first_stage = perturb(build_first_stage(CONFIGS[kind]))
+    return MaskBranch(first_stage, num_classes, width=4, first_stage_scale=0.5, dropout=0.0, seed=seed)
+
+
 class Entry(NamedTuple):
     """One line of the list.
 
@@ -115,6 +123,8 @@ NETWORKS = {
     "SemiGDA, palette": Entry(
         lambda k, seed: semigda("tiny", k, seed, label_code="palette"), of_memberships, any_size=False
     ),
+    "MaskBranch": Entry(lambda k, seed: mask_branch("kl", k, seed), any_size=False, side=8),
+    "MaskBranch, tiny": Entry(lambda k, seed: mask_branch("tiny", k, seed), any_size=False, side=8),
     "UNet": Entry(lambda k, seed: UNet(k, seed=seed, **SMALL)),
     "UNet, two decoders": Entry(lambda k, seed: UNet(k, seed=seed, upsampling=BOTH, **SMALL)),
     "SCDLUNet, two decoders": Entry(lambda k, seed: SCDLUNet(k, seed=seed, upsampling=BOTH, **SCDL)),
