@@ -20,6 +20,8 @@ from custom.drawing.tiles import tile
 __all__ = ["Case", "draw_cases", "select_cases"]
 
 TILE_SIZE = 160
+FOR_FILES = {"bgr", "bit_depth", "class_names", "data", "source_side", "window"}
+"""Details of how files are read, which a reader of the pictures does not need."""
 
 
 @dataclass
@@ -68,7 +70,7 @@ def draw_cases(
         num_classes: K, with the background.
         shown: how many of the "best", "median" and "worst" cases, see `select_cases`.
         title: heading of the sheet.
-        details: name -> value, below the title.
+        details: name -> value, below the title, without what is None or in `FOR_FILES`.
     """
     dice = f"{branches[0]}.dice"
     ranked = sorted(cases, key=lambda case: case.row[dice], reverse=True)
@@ -77,7 +79,8 @@ def draw_cases(
         case = ranked[index]
         heading = " · ".join([rank, case.row["file"], f"Dice {case.row[dice]:.1%}"])
         panels.append(_draw_case(case, branches, num_classes, heading))
-    known = [f"{len(cases)} images", *(f"{key.replace('_', ' ')} {value}" for key, value in details.items())]
+    said = {key: value for key, value in details.items() if value is not None and key not in FOR_FILES}
+    known = [f"{len(cases)} images", *(f"{key.replace('_', ' ')} {value}" for key, value in said.items())]
     return sheet(panels, title, " · ".join(known))
 
 

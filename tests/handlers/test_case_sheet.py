@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from custom.handlers.case_sheet import Case, select_cases
+from custom.handlers.case_sheet import Case, draw_cases, select_cases
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,12 @@ def test_kept_case_restores_labels_exactly():
     image, restored = Case.keep({}, torch.full((3, 12, 9), 0.5), labels).restore()
     assert np.array_equal(restored, labels.numpy())
     assert image.shape == (3, 160, 120) and abs(image - 0.5).max() < 0.02
+
+
+def test_the_line_below_the_title_says_how_the_model_was_trained_and_not_how_files_are_read(monkeypatch):
+    lines = []
+    monkeypatch.setattr("custom.handlers.case_sheet.sheet", lambda panels, title, line: lines.append(line))
+    details = {"method": "cps", "image_size": 64, "window": None, "class_names": ["a"], "bit_depth": 8, "seed": 0}
+    case = Case.keep({"file": "a.png", "mean.dice": 0.5}, torch.zeros(3, 8, 8), torch.zeros(2, 8, 8))
+    draw_cases([case], ["mean"], 2, {"best": 1, "median": 0, "worst": 0}, "Test", details)
+    assert lines == ["1 images · method cps · image size 64 · seed 0"]
