@@ -214,6 +214,25 @@ def test_semigda_plus_is_a_plain_semigda_with_a_pretrained_encoder_and_a_smaller
     assert network.architecture["first_stage_scale"] == 0.5
 
 
+@pytest.mark.parametrize("method", ["supervised", "fixmatch", "distilled"])
+def test_a_method_of_one_u_net_trains_the_mask_branch_in_its_place(method, phantom_of_classes, tmp_path):
+    settings = {"image_size": 64, "segmentation_epochs": 1, **ONE_CASE}
+    if method == "distilled":
+        settings["teacher"] = save_teacher(tmp_path, CLASSES)
+    files = ("train.yaml", f"methods/{method}.yaml", "networks/mask_branch.yaml")
+    run = train(phantom_of_classes, tmp_path, files=files, **settings)
+    network = load_model(run / "model.pt")
+    assert (type(network).__name__, network.num_classes) == ("MaskBranch", CLASSES)
+    summary = json.loads((run / "evaluation" / "summary.json").read_text())
+    assert list(summary["branches"]) == ["prediction"]
+    assert summary["details"]["first_stage"] != "none"
+    picture = tmp_path / "pictures" / "odd.png"
+    picture.parent.mkdir()
+    Image.fromarray(np.full((45, 70, 3), 90, np.uint8)).save(picture)
+    mask = np.asarray(Image.open(predict(picture.parent, run / "model.pt", tmp_path) / "masks" / "odd.png"))
+    assert mask.shape == (45, 70)
+
+
 def test_masks_of_unlabelled_images_are_never_opened_by_a_method(phantom, tmp_path):
     folder = tmp_path / "data"
     shutil.copytree(phantom, folder)

@@ -13,7 +13,7 @@ from custom.losses import ConsistencyWeight, SoftLabelDiceLoss
 from custom.methods import SemiGDAPlus, SemiGDASegmentation
 from custom.methods.trainer import Batch
 from custom.networks import BranchOutputs, SemiGDA
-from tests.conftest import CONFIGS
+from tests.conftest import CONFIGS, perturb
 from tests.methods.conftest import make_batch, make_trainer, run
 
 OFF = {"teacher": False, "strong_view": False, "cutmix": False}
@@ -197,6 +197,31 @@ def test_the_teacher_follows_the_student_and_holds_no_first_stage(network):
     assert not any(name.startswith("first_stage.") for name in weights)
     expected = 1 / 11 * seen[0] + 10 / 11 * seen[1]  # the first update copies, the second one has a = 1 / 11
     torch.testing.assert_close(weights[name], expected)
+
+
+def test_where_the_mask_branch_predicts_alone_nothing_of_the_image_branch_reaches_it():
+    """After stage 1; see "The Mask branch alone" in docs/methods.md."""
+    batches = [make_batch(strong=True, size=16, seed=seed) for seed in (1, 2)]
+    settings = {
+        "width": 4,
+        "mapper_width": 8,
+        "dropout": 0.0,
+        "latent_noise": "off",
+        "image_branch_weight": 0,
+        "seed": 0,
+    }
+    first = SemiGDA(CONFIGS["tiny"], **settings)
+    second = copy.deepcopy(first)
+    for module in (second.latent_mapper, second.image_adapters):
+        perturb(module)
+    before = copy.deepcopy(first.state_dict())
+    for network in (first, second):
+        torch.manual_seed(0)
+        run(make(network, batches, mixing_start=0.0, cutmix_probability=1.0))
+    for name in ("trainable_encoder", "latent_head", "mask_adapters"):
+        state, other = getattr(first, name).state_dict(), getattr(second, name).state_dict()
+        assert all(torch.equal(value, other[key]) for key, value in state.items())
+        assert any(not torch.equal(value, before[f"{name}.{key}"]) for key, value in state.items())
 
 
 @pytest.mark.parametrize(
