@@ -42,6 +42,8 @@ class MaskBranch(SemiGDA):
         first_stage_scale: 1, 1/2, 1/4 or 1/8: the side of the image that the decoder works at, see `SemiGDA`. The
             encoder sees the whole image; the logits are enlarged bilinearly.
         dropout: dropout of the encoder's head.
+        train_decoder: whether the decoder is trained too, from the weights of the first stage; frozen as in SemiGDA if
+            not.
         subfolder: passed to `load_first_stage`.
         seed: seed of the initial weights; None draws them from the random numbers as they are.
 
@@ -63,6 +65,7 @@ class MaskBranch(SemiGDA):
         encoder_weights: str | None = None,
         first_stage_scale: float = 0.25,
         dropout: float = 0.1,
+        train_decoder: bool = False,
         subfolder: str | None = None,
         seed: int | None = None,
     ) -> None:
@@ -82,6 +85,7 @@ class MaskBranch(SemiGDA):
         )
         self.latent_mapper = None
         self.first_stage.autoencoder.encoder = None
+        self.first_stage.requires_grad_(train_decoder)
         self.label_codec = PaletteCodec(num_classes)
         self.hard_labels = num_classes > 2
         self.architecture = {
@@ -92,6 +96,7 @@ class MaskBranch(SemiGDA):
             "encoder": encoder,
             "first_stage_scale": first_stage_scale,
             "dropout": dropout,
+            "train_decoder": train_decoder,
         }
 
     @classmethod
@@ -99,6 +104,10 @@ class MaskBranch(SemiGDA):
         """The network that `architecture` describes, with random weights and without any download."""
         arguments = {key: value for key, value in architecture.items() if key != "network"}
         return cls(**{**arguments, "first_stage": build_first_stage(architecture["first_stage"])})
+
+    def trainable_state_dict(self) -> dict[str, Tensor]:
+        """The state that training changes."""
+        return self.state_dict() if self.architecture["train_decoder"] else super().trainable_state_dict()
 
     def logits(self, images: Tensor) -> Tensor:
         """Images in [0, 1], [B, 3 or 1, H, W] -> logits [B, K, H, W].

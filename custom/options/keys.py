@@ -95,6 +95,7 @@ NETWORKS: Kinds = {
     "network_def#first_stage_scale": number(0, 1, above=True),
     "network_def#image_branch_weight": number(0, 1),
     "network_def#label_code": LABEL_CODE,
+    "network_def#train_decoder": YES_OR_NO,
     "network_def#condition_in_down_path": YES_OR_NO,
     "network_def#diffusion_steps": whole(1, 1000),
     "network_def#sampling_steps": whole(1, 1000),
