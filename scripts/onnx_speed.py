@@ -24,10 +24,11 @@ __all__ = ["main", "quantise", "to_onnx"]
 
 
 def to_onnx(network: nn.Module, image: Tensor, file: Path) -> None:
-    """Write a network as ONNX with a free batch size, as the command of the bundles' documents does."""
+    """Write a network as ONNX for any number of images of any size, as the command of the bundles' documents does."""
     import torch
 
-    axes = {"image": {0: "batch"}, "pred": {0: "batch"}}
+    free = {0: "batch", 2: "height", 3: "width"}
+    axes = {"image": free, "pred": free}
     names = {"input_names": ["image"], "output_names": ["pred"]}
     torch.onnx.export(network, (image,), str(file), dynamo=False, dynamic_axes=axes, **names)
 
