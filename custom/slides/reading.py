@@ -128,9 +128,7 @@ def _tiffslide() -> Callable[[str], Any]:
     try:
         from tiffslide import TiffSlide
     except ImportError as error:
-        raise InputError(
-            "slides need tiffslide, see requirements.txt; install it, or give parts as pictures"
-        ) from error
+        raise InputError("slides need tiffslide, see requirements.txt; install it, or give pictures") from error
     return TiffSlide
 
 
@@ -151,7 +149,8 @@ def _require_one_picture(file: TiffFile) -> None:
     if page.samplesperpixel > 4 or series.axes not in ("YX", "YXS"):
         raise InputError(f"the slide has the axes {series.axes} {series.shape}; save it as one picture in grey or RGB")
     count = sum(other.shape == series.shape for other in file.series)
-    if count > 1 and not file.is_scn:  # a slide of Leica has its pieces of tissue apart
+    # scanners add a thumbnail, a label and a photograph, and some keep pieces of tissue apart
+    if count > 1 and not (file.is_svs or file.is_scn or file.is_ndpi or file.is_philips):
         raise InputError(f"the file holds {count} pictures of one size; save the one that is meant by itself")
 
 

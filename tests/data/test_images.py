@@ -125,7 +125,7 @@ def test_a_name_that_is_no_text_is_refused_in_one_line(tmp_path):
     ("name", "words"),
     [
         ("a.mha", "volume.*save it as NIfTI"), ("a.webp", "picture in another format"), ("a.npy", "array"),
-        ("a.svg", "picture in another format"), ("a.zip", "archive"), ("a.svs", "whole slide"),
+        ("a.svg", "picture in another format"), ("a.zip", "archive"), ("a.mrxs", "whole slide.*pyramidal TIFF"),
     ],
 )  # fmt: skip
 def test_formats_that_are_not_read_are_named_with_what_to_do(tmp_path, name, words):
