@@ -11,6 +11,8 @@ from pathlib import Path
 from custom.errors import InputError
 from custom.files import is_system_file, require_regular_file
 from custom.pixels.formats import IMAGE_SUFFIXES, describe_unread, has_suffix
+from custom.pixels.images import read_stored_image
+from custom.pixels.naming import UnreadableFile
 from custom.slides import SLIDE_SUFFIXES
 from custom.volumes import is_dicom_series
 from custom.volumes.kinds import VOLUME_SUFFIXES, is_dicom_file, is_volume, volume_name
@@ -40,7 +42,7 @@ def list_images(source: str | os.PathLike) -> list[dict[str, str]]:
         )
     if not source.is_dir():
         require_regular_file(source)
-        if not _is_image(source) and (unread := describe_unread([source])):
+        if not _is_image(source) and (unread := describe_unread([source]) or _unknown(source)):
             raise InputError(f"dataset_dir {source} is no image ({_READ}): {unread}")
         return [{"image": str(source.absolute())}]
     entries = _entries(source)
@@ -58,6 +60,17 @@ def list_images(source: str | os.PathLike) -> list[dict[str, str]]:
         if not path.is_dir():
             require_regular_file(path)
     return [{"image": str(path.absolute())} for path in images]
+
+
+def _unknown(path: Path) -> str:
+    """What is wrong with a file whose name tells nothing; "" if it holds a picture."""
+    try:
+        read_stored_image(path)
+    except UnreadableFile:
+        return "the file is of an unknown kind; save it as one of these"
+    except InputError:  # a picture that has another fault, which is told when it is read
+        return ""
+    return ""
 
 
 def _is_image(path: Path) -> bool:

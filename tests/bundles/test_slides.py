@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from tiffslide import TiffSlide
 
 from custom.error_causes import find_input_error
 from custom.slides import Slide, kinds
+from tests.bundles.conftest import train
 from tests.bundles.test_inference import predict
 from tests.slides.files import tissue, write_slide
 
@@ -123,6 +126,15 @@ def test_a_finer_slide_without_levels_is_averaged_to_the_trainings_pixels(traine
         slide = write_slide(tmp_path / str(levels) / "slide.svs", values, 0.25, levels, aperio=True)
         masks.append(imread(predict(slide, model, tmp_path / str(levels), windows_above=200) / "masks" / "slide.tif"))
     assert (masks[0] == masks[1]).mean() > 0.999
+
+
+def test_training_keeps_the_size_of_a_pixel_with_the_model(phantom, tmp_path):
+    shutil.copytree(phantom, tmp_path / "data")
+    datalist = json.loads((tmp_path / "data" / "datalist.json").read_text())
+    (tmp_path / "data" / "datalist.json").write_text(json.dumps(datalist | {"microns_per_pixel": 0.5}))
+    model = train(tmp_path / "data", tmp_path / "runs", "alignment", alignment_epochs=1) / "model.pt"
+    details = torch.load(model, weights_only=True)["details"]
+    assert (details["microns_per_pixel"], details["source_side"]) == (0.5, 32)
 
 
 def test_slides_pictures_and_a_warning_about_the_scale_in_one_folder(trained, tmp_path, caplog):
