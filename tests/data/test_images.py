@@ -212,9 +212,7 @@ def test_a_file_whose_name_tells_nothing_is_read_if_it_is_a_picture(tmp_path):
     Image.new("L", (4, 4)).save(tmp_path / "picture", "PNG")
     assert names(list_images(tmp_path / "picture")) == ["picture"]
     (tmp_path / "report.docx").write_bytes(b"PK")
-    with pytest.raises(
-        InputError, match=r"report\.docx is no image \(\.png, .*\.svs, .*: the file is of an unknown kind"
-    ):
+    with pytest.raises(InputError, match=r"is no image \(\.png, .*\.svs, .*: the file is of an unknown kind"):
         list_images(tmp_path / "report.docx")
 
 
