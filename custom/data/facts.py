@@ -35,6 +35,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 MASKS_MEASURED = 200
+MOST_MICRONS_PER_PIXEL = 1000
 SHARE_OF_ONE_COMPONENT = 0.9
 _SPLITS_OF_TRAINING = ("labelled", "unlabelled", "validation")
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -55,6 +56,7 @@ class DataFacts:
         stated_one_connected_component: likewise "one_connected_component".
         fixed_scale: pixels of all images have one physical size, as in microscopy at one magnification, so that a
             larger image shows more.
+        microns_per_pixel: that size, the side of a pixel in micrometres; None where it is not stated.
         window: which values of the volumes that the images are slices of became black and white, see
             `custom.volumes.windowed`.
         data: items by split; those of "labelled", "unlabelled" and "validation" show what the datalist does not state.
@@ -66,6 +68,7 @@ class DataFacts:
     stated_bit_depth: int | None = None
     stated_one_connected_component: bool | None = None
     fixed_scale: bool = False
+    microns_per_pixel: float | None = None
     window: Window = AUTO
     data: Splits = field(default_factory=dict, repr=False)
 
@@ -103,6 +106,7 @@ class DataFacts:
             "one_connected_component": self.one_connected_component,
             **({} if self.bit_depth is None else {"bit_depth": self.bit_depth}),
             **({"fixed_scale": True} if self.fixed_scale else {}),
+            **({} if self.microns_per_pixel is None else {"microns_per_pixel": self.microns_per_pixel}),
             **({} if self.window == AUTO else {"window": list(self.window)}),
             **({} if self.ignore_value is None else {"ignore_value": self.ignore_value}),
         }
@@ -141,6 +145,12 @@ class _Stated(BaseModel):
     fixed_scale: bool = Field(
         False, description="true if pixels of all images have one physical size, else false, or leave it out"
     )
+    microns_per_pixel: float | None = Field(
+        None,
+        gt=0,
+        le=MOST_MICRONS_PER_PIXEL,
+        description="the side of a pixel of all images in micrometres, such as 0.5, or leave it out",
+    )
     window: Annotated[Any, AfterValidator(check_window)] = Field(
         AUTO, description='"auto" or [low, high], the low value first, or leave it out'
     )
@@ -174,7 +184,8 @@ def read_facts(datalist: str | os.PathLike[str] | None, data: Splits | None = No
         ignore_value=stated.ignore_value,
         stated_bit_depth=stated.bit_depth,
         stated_one_connected_component=stated.one_connected_component,
-        fixed_scale=stated.fixed_scale,
+        fixed_scale=stated.fixed_scale or stated.microns_per_pixel is not None,
+        microns_per_pixel=stated.microns_per_pixel,
         window=stated.window,
         data=data or {},
     )

@@ -1,4 +1,4 @@
-"""The images and volumes to predict: one, or those of a folder."""
+"""The images, volumes and slides to predict: one, or those of a folder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from pathlib import Path
 from custom.errors import InputError
 from custom.files import is_system_file, require_regular_file
 from custom.pixels.formats import IMAGE_SUFFIXES, describe_unread, has_suffix
+from custom.pixels.images import read_stored_image
+from custom.pixels.naming import UnreadableFile
+from custom.slides import SLIDE_SUFFIXES
 from custom.volumes import is_dicom_series
 from custom.volumes.kinds import VOLUME_SUFFIXES, is_dicom_file, is_volume, volume_name
 
@@ -18,11 +21,11 @@ __all__ = ["list_images"]
 
 logger = logging.getLogger(__name__)
 
-_READ = f"{', '.join((*IMAGE_SUFFIXES, *VOLUME_SUFFIXES))}, or a folder that is a DICOM series"
+_READ = f"{', '.join((*IMAGE_SUFFIXES, *SLIDE_SUFFIXES, *VOLUME_SUFFIXES))}, or a folder that is a DICOM series"
 
 
 def list_images(source: str | os.PathLike) -> list[dict[str, str]]:
-    """Data items {"image": absolute path} of one image or volume, or of all directly in a folder, by name.
+    """Data items {"image": absolute path} of one image, volume or slide, or of all directly in a folder, by name.
 
     A folder of DICOM slices in places of their own is one volume, a series; a folder in the folder that holds DICOM
     alone is one too. Hidden files and those that operating systems add are passed over. Files of formats that are not
@@ -39,7 +42,7 @@ def list_images(source: str | os.PathLike) -> list[dict[str, str]]:
         )
     if not source.is_dir():
         require_regular_file(source)
-        if not is_volume(source) and (unread := describe_unread([source])):
+        if not _is_image(source) and (unread := describe_unread([source]) or _unknown(source)):
             raise InputError(f"dataset_dir {source} is no image ({_READ}): {unread}")
         return [{"image": str(source.absolute())}]
     entries = _entries(source)
@@ -59,10 +62,21 @@ def list_images(source: str | os.PathLike) -> list[dict[str, str]]:
     return [{"image": str(path.absolute())} for path in images]
 
 
+def _unknown(path: Path) -> str:
+    """What is wrong with a file whose name tells nothing; "" if it holds a picture."""
+    try:
+        read_stored_image(path)
+    except UnreadableFile:
+        return "the file is of an unknown kind; save it as one of these"
+    except InputError:  # a picture that has another fault, which is told when it is read
+        return ""
+    return ""
+
+
 def _is_image(path: Path) -> bool:
     if path.is_dir():
         return is_volume(path) and is_dicom_series(_entries(path))
-    return has_suffix(path) or is_volume(path)
+    return has_suffix(path, (*IMAGE_SUFFIXES, *SLIDE_SUFFIXES)) or is_volume(path)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +34,21 @@ class PredictionTable:
 
     def attach(self, engine: Engine) -> None:
         """Register with an evaluator whose postprocessing holds `SplitBranchesd`."""
-        engine.add_event_handler(Events.STARTED, self._begin)
+        engine.add_event_handler(Events.STARTED, self.begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Write a table without rows."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self.path, to_csv([], self.COLUMNS))
 
     def _add(self, engine: Engine) -> None:
-        rows = [self._row(*pair) for pair in zip(engine.state.batch, engine.state.output, strict=True)]
-        append_csv(self.path, rows, self.COLUMNS)
+        for source, item in zip(engine.state.batch, engine.state.output, strict=True):
+            self.add(self._row(source, item))
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add a row: values by column."""
+        append_csv(self.path, [row], self.COLUMNS)
 
     @staticmethod
     def _row(source: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:

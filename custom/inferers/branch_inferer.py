@@ -46,6 +46,8 @@ class BranchInferer(Inferer):
         self.amp = amp
         self.slices = slices
         self.window = window
+        self.overlap = OVERLAP
+        self.windows_at_once = WINDOWS_AT_ONCE
 
     def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
         """Predict images or volumes.
@@ -79,16 +81,34 @@ class BranchInferer(Inferer):
         return torch.cat([most_likely(prediction) for prediction in predictions], dim=1).float()
 
     def _predict_windows(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
-        classes = network.num_classes if getattr(network, "hard_labels", False) else None
-
         def predict(windows: Tensor) -> Tensor:
-            soft = self._predict(windows, network, *args, **kwargs)
-            if classes is None:
-                return soft
-            return one_hot(soft.long(), classes).movedim(-1, 2).flatten(1, 2).float()  # [B, branches * K, H, W]
+            return self.to_blend(windows, network, *args, **kwargs)
 
-        settings = {"roi_size": (self.window, self.window), "sw_batch_size": WINDOWS_AT_ONCE, "overlap": OVERLAP}
-        blended = sliding_window_inference(inputs, predictor=predict, mode="gaussian", **settings)
-        if classes is None:
-            return blended
-        return blended.unflatten(1, (-1, classes)).argmax(dim=2).float()
+        settings = {"roi_size": (self.window, self.window), "sw_batch_size": self.windows_at_once}
+        settings |= {"overlap": self.overlap, "mode": "gaussian"}
+        return self.from_blend(sliding_window_inference(inputs, predictor=predict, **settings), network)
+
+    def to_blend(self, windows: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+        """What is averaged where windows overlap: soft labels, or the shares of classes that have no order.
+
+        Args:
+            windows: [B, 3, H, W] in [0, 1].
+            network: the network.
+            args: further arguments of the network.
+            kwargs: likewise.
+
+        Returns:
+            [B, branches, H, W], or [B, branches * K, H, W], float32.
+        """
+        soft = self._predict(windows, network, *args, **kwargs)
+        classes = _unordered_classes(network)
+        return soft if classes is None else one_hot(soft.long(), classes).movedim(-1, 2).flatten(1, 2).float()
+
+    def from_blend(self, blended: Tensor, network: nn.Module) -> Tensor:
+        """Soft labels [B, branches, H, W] of the means of what `to_blend` gives."""
+        classes = _unordered_classes(network)
+        return blended if classes is None else blended.unflatten(1, (-1, classes)).argmax(dim=2).float()
+
+
+def _unordered_classes(network: nn.Module) -> int | None:
+    return network.num_classes if getattr(network, "hard_labels", False) else None

@@ -230,6 +230,7 @@ COMMANDS: dict[str, Kinds] = {
         "checkpoint": PATH,
         "window": WINDOW,
         "windows_above": optional(whole(64, 1_000_000)),
+        "microns_per_pixel": optional(number(0, 1000, above=True)),
         "probability_maps": YES_OR_NO,
         "disagreement_maps": YES_OR_NO,
     },
@@ -240,6 +241,6 @@ PARTS = frozenset(
     "imports initialize start run finalize training alignment segmentation from_scratch data facts found load resize "  # noqa: SIM905
     "augmentation model_details starting_details network_def network optimizer lr_scheduler align train validate test "
     "tracker session preprocessing postprocessing dataset dataloader inferer report evaluator handlers phantom "
-    "labels_only soft_labels".split()
+    "listed slides table labels_only soft_labels".split()
 )
 """Names of parts of the configurations: no options, but changed in files."""

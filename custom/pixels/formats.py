@@ -77,9 +77,14 @@ _UNREAD = (
         (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst"),
     ),
     UnreadFormat(
+        "whole slide",
+        "cut it into pictures with masks for training, for example with QuPath; inference reads it",
+        (".svs", ".ndpi", ".scn"),
+    ),
+    UnreadFormat(
         "whole slide or microscope file",
-        "save tiles as PNG, for example with QuPath",
-        (".svs", ".ndpi", ".mrxs", ".scn", ".czi", ".vsi", ".lif", ".nd2", ".bif", ".qptiff", ".oib", ".vms"),
+        "save it as a pyramidal TIFF for inference, or its tiles as PNG, for example with QuPath",
+        (".mrxs", ".czi", ".vsi", ".lif", ".nd2", ".bif", ".qptiff", ".oib", ".vms"),
     ),
     UnreadFormat(
         "video",

@@ -64,7 +64,10 @@ def require_pixels_at_most(width: int, height: int, most_pixels: int, pages: int
     """Raise an `InputError` where there are more than `most_pixels` pixels; call it before decoding."""
     if width * height * pages > most_pixels:
         count = f"{width}x{height}" + (f"x{pages}" if pages > 1 else "")
-        raise InputError(f"{count} pixels are more than {most_pixels}; scale or tile the image")
+        raise InputError(
+            f"{count} pixels are more than {most_pixels}; scale or cut the image, or save it as a TIFF of tiles "
+            "for inference"
+        )
 
 
 def turn(values: NDArray, orientation: int) -> NDArray:

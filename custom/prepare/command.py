@@ -128,6 +128,12 @@ class _Window(Text):
     is_flag=True,
     help="Pixels of all images have one physical size, as in microscopy: larger images are then predicted in windows.",
 )
+@click.option(
+    "--microns-per-pixel",
+    type=Number(0, 1000, above=True),
+    metavar="MICRONS",
+    help="That size, such as 0.5: whole slides are then predicted at it.",
+)
 @click.option("--no-audit", is_flag=True, help="Do not look for near-duplicate images.")
 @click.option("--group-duplicates", is_flag=True, help="Keep near-duplicates on one side of drawn splits.")
 @click.option(

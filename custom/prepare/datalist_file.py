@@ -66,6 +66,7 @@ def find_facts(
     one_component: bool | None = None,
     window: Window = AUTO,
     fixed_scale: bool = False,
+    microns_per_pixel: float | None = None,
 ) -> DataFacts:
     """What is known of the source; else what the user states; else what the prepared training masks show.
 
@@ -78,6 +79,7 @@ def find_facts(
         one_component: whether each class is one connected piece per image, if the user states it.
         window: which values of volumes became black and white.
         fixed_scale: whether the user states that pixels of all images have one physical size.
+        microns_per_pixel: that size, if the user states it.
     """
     ignore_value = None if class_map.ignore_value is None else IGNORED_LABEL
     stated = (value for value in (source.one_connected_component, one_component) if value is not None)
@@ -90,6 +92,7 @@ def find_facts(
         ignore_value=ignore_value,
         stated_bit_depth=bit_depth,
         stated_one_connected_component=one_component,
-        fixed_scale=source.fixed_scale or fixed_scale,
+        fixed_scale=source.fixed_scale or fixed_scale or microns_per_pixel is not None,
+        microns_per_pixel=microns_per_pixel,
         window=window,
     )

@@ -30,6 +30,7 @@ class PrepareOptions:
         published_split: use published lists of test images where they apply.
         audit: look for near-duplicate images.
         fixed_scale: pixels of all images have one physical size, as in microscopy, see `DataFacts`.
+        microns_per_pixel: that size in micrometres, which is then fixed; None where it is not known.
         window: which values of volumes become black and white: "auto" or (low, high), see `custom.volumes.windowed`.
 
     Raises:
@@ -48,6 +49,7 @@ class PrepareOptions:
     published_split: bool = True
     audit: bool = True
     fixed_scale: bool = False
+    microns_per_pixel: float | None = None
     window: Window = AUTO
 
     def __post_init__(self) -> None:
@@ -63,6 +65,8 @@ class PrepareOptions:
             raise InputError(f"--max-side is {self.max_side}; give at least {SMALLEST_SIDE} pixels")
         if self.ignore_value is not None and not 1 <= self.ignore_value <= 65535:
             raise InputError(f"--ignore-value is {self.ignore_value}; give a value of undecided pixels, 1 to 65535")
+        if self.microns_per_pixel is not None and self.max_side is not None:
+            raise InputError("--max-side changes the size of pixels; leave out --microns-per-pixel or --max-side")
         check_window(self.window, "--window")
         if self.group_duplicates and not self.audit:
             raise InputError("--group-duplicates needs the search for near-duplicates; leave out --no-audit")

@@ -145,6 +145,7 @@ def _prepare(
         options.one_connected_component,
         options.window,
         options.fixed_scale,
+        options.microns_per_pixel,
     )
     report = Report(
         source,

@@ -17,11 +17,19 @@ from custom.pixels.formats import has_suffix
 from custom.pixels.masks import join
 from custom.prepare.listing import walk
 from custom.prepare.records import Record
-from custom.volumes import Volume, is_dicom_series, read_volume, to_slices, windowed
+from custom.volumes import (
+    Volume,
+    dicom_segments,
+    is_dicom_series,
+    read_dicom_segmentation,
+    read_volume,
+    to_slices,
+    windowed,
+)
 from custom.volumes.kinds import NIFTI_SUFFIXES, NRRD_SUFFIXES, is_dicom_file
 from custom.volumes.window import AUTO, PERCENTILES, Window
 
-__all__ = ["cut_volume", "describe_cut", "volumes_in"]
+__all__ = ["cut_volume", "describe_cut", "require_same_segments", "volumes_in"]
 
 _LARGEST_LABEL = 65535
 
@@ -60,7 +68,8 @@ def cut_volume(
 
     Args:
         image: the volume.
-        masks: masks on its grid, joined where there are several; empty for an unlabelled volume.
+        masks: masks on its grid, or DICOM segmentations of it, joined where there are several; empty for an unlabelled
+            volume.
         workspace: the folder for the files.
         name: of the volume in the prepared set; "/" makes folders.
         group: the patient; None takes who a DICOM file names, or else the volume itself.
@@ -102,9 +111,29 @@ def describe_cut(volumes: int, window: Window) -> str:
     return f"{volumes} volumes cut into slices along their third axis, {windowing}."
 
 
+def require_same_segments(masks: Sequence[Path]) -> None:
+    """Refuse DICOM segmentations that give one number to segments of different names: the numbers become classes.
+
+    Raises:
+        InputError: it names two files that disagree.
+    """
+    seen: dict[int, tuple[str, Path]] = {}
+    for path in masks:
+        for number, label in dicom_segments(path).items():
+            other, where = seen.setdefault(number, (label, path))
+            if other.casefold() != label.casefold():
+                raise InputError(
+                    f"{path} calls its segment {number} {label!r}, and {where} {other!r}; number the segments alike in "
+                    "all files, since the numbers become classes"
+                )
+
+
 def _read_mask(path: Path, volume: Volume, image: Path) -> NDArray[np.uint16]:
     """Values [I, J, K]."""
-    mask = _turned(read_volume(path), volume.affine)
+    if dicom_segments(path):
+        mask = replace(volume, values=read_dicom_segmentation(path, image, volume))
+    else:
+        mask = _turned(read_volume(path), volume.affine)
     if mask.values.shape != volume.values.shape[:3]:
         sizes = ["x".join(map(str, values.shape[:3])) for values in (mask.values, volume.values)]
         raise InputError(f"{path} has {sizes[0]} voxels, its volume {image} {sizes[1]}; give both the same grid")

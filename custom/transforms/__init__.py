@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "enhancement": ["RandEnhanced"],
         "loading": ["LoadImageAndLabeld"],
         "saving": ["SaveMaskd", "SavePictured"],
-        "slices": ["ResizeSlicesd", "SliceOrientationd"],
+        "slices": ["ResizeSlicesd", "SliceOrientationd", "grid_size"],
         "soft_labels": ["LoadSoftLabeld"],
     },
 )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from custom.volumes import display_axcodes
 
-__all__ = ["ResizeSlicesd", "SliceOrientationd"]
+__all__ = ["ResizeSlicesd", "SliceOrientationd", "grid_size"]
 
 _DIRECTIONS = (("L", "R"), ("P", "A"), ("I", "S"))  # MONAI's own, said to spare its warning
 
@@ -91,23 +91,40 @@ class ResizeSlicesd(Resized):
         self.resizer = _ResizeSlices(spatial_size, source_side, windows_above)
 
 
+def grid_size(
+    size: tuple[float, float],
+    spatial_size: Sequence[int],
+    source_side: float | None = None,
+    windows_above: int | None = None,
+) -> tuple[int, int]:
+    """(W, H) that `ResizeSlicesd` gives a picture.
+
+    >>> from custom.transforms import grid_size
+    >>> grid_size((4000, 3000), [224, 224]), grid_size((4000, 3000), [224, 224], source_side=448, windows_above=2048)
+    ((224, 224), (2000, 1500))
+
+    Args:
+        size: (W, H) of the picture, in pixels of the training's images.
+        spatial_size: see `ResizeSlicesd`.
+        source_side: likewise.
+        windows_above: likewise.
+    """
+    known = source_side is not None and windows_above is not None
+    if not known or max(size) <= max(windows_above, 2 * source_side):
+        return tuple(spatial_size)
+    scales = [length / source_side for length in spatial_size]
+    own = zip(size, scales, spatial_size, strict=True)
+    return tuple(max(round(length * scale), least) for length, scale, least in own)
+
+
 class _ResizeSlices(Resize):
     def __init__(self, spatial_size: Sequence[int], source_side: float | None, windows_above: int | None) -> None:
         super().__init__(spatial_size, mode="bilinear")
         self.source_side, self.windows_above = source_side, windows_above
 
-    def _size(self, width: int, height: int) -> tuple[int, int]:
-        side = max(width, height)
-        known = self.source_side is not None and self.windows_above is not None
-        if not known or side <= max(self.windows_above, 2 * self.source_side):
-            return tuple(self.spatial_size)
-        scales = [length / self.source_side for length in self.spatial_size]
-        own = zip((width, height), scales, self.spatial_size, strict=True)
-        return tuple(max(round(length * scale), least) for length, scale, least in own)
-
     def __call__(self, img: Tensor, *options: Any, **named: Any) -> Tensor:
         if img.ndim != 4:
-            size = self._size(*img.shape[1:])
+            size = grid_size(tuple(img.shape[1:]), self.spatial_size, self.source_side, self.windows_above)
             if size == tuple(self.spatial_size):
                 return super().__call__(img, *options, **named)
             return resize(

@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "kinds": ["VOLUME_SUFFIXES", "is_volume", "volume_name"],
         "orientation": ["display_axcodes", "to_slices"],
-        "reading": ["is_dicom_series", "read_volume"],
+        "reading": ["dicom_segments", "is_dicom_series", "read_dicom_segmentation", "read_volume"],
         "volume": ["Volume"],
         "window": ["AUTO", "check_window", "windowed"],
         "writing": ["write_map", "write_mask"],

@@ -117,7 +117,7 @@ def _has_places(image: Image) -> bool:
 
 def _require_pixels(dataset: Dataset) -> None:
     if dataset.get("SOPClassUID") == SegmentationStorage:
-        raise InputError("the file is a DICOM segmentation; save the mask as NIfTI, for example with 3D Slicer")
+        raise InputError("the file is a DICOM segmentation, a mask and no image; leave it out")
     if "Rows" not in dataset or "PixelData" not in dataset:
         raise InputError("the DICOM file holds no picture; leave it out")
 

@@ -14,10 +14,10 @@ from custom.errors import InputError, short_reason
 from custom.files import require_regular_file
 from custom.pixels.formats import has_suffix
 from custom.pixels.naming import UnreadableFile, shown_path
-from custom.volumes.kinds import NIFTI_SUFFIXES, NRRD_SUFFIXES
+from custom.volumes.kinds import NIFTI_SUFFIXES, NRRD_SUFFIXES, is_dicom_file
 from custom.volumes.volume import Volume, require_voxels_at_most
 
-__all__ = ["is_dicom_series", "read_volume"]
+__all__ = ["dicom_segments", "is_dicom_series", "read_dicom_segmentation", "read_volume"]
 
 
 def read_volume(path: str | os.PathLike[str]) -> Volume:
@@ -52,6 +52,22 @@ def is_dicom_series(files: Sequence[Path]) -> bool:
     return len(files) > 1 and _dicom().is_series(files)
 
 
+def dicom_segments(path: Path) -> dict[int, str]:
+    """Labels of the segments by number where `path` is a DICOM segmentation; empty for everything else."""
+    if not is_dicom_file(path) or not _dicom("segmentation").is_segmentation(path):
+        return {}
+    return _dicom("segmentation").segment_names(path)
+
+
+def read_dicom_segmentation(path: Path, image: Path, volume: Volume) -> np.ndarray:
+    """Segment numbers [I, J, K] of a DICOM segmentation on the grid of `volume`, which was read from `image`."""
+    if not image.is_dir() and not is_dicom_file(image):
+        raise InputError(
+            f"{path} is a DICOM segmentation and {image} no DICOM; save the mask in the format of its volume"
+        )
+    return _dicom("segmentation").read_segmentation(path, image, volume)
+
+
 def _reader(path: Path) -> Callable[[Path], Volume]:
     if has_suffix(path, NIFTI_SUFFIXES):
         return _read_nifti
@@ -60,15 +76,15 @@ def _reader(path: Path) -> Callable[[Path], Volume]:
     return _dicom().read_dicom
 
 
-def _dicom() -> ModuleType:
-    """The module for DICOM, which takes a second to import."""
+def _dicom(name: str = "dicom") -> ModuleType:
+    """A module for DICOM, which takes a second to import."""
     try:
-        from custom.volumes import dicom
+        from custom.volumes import dicom, segmentation
     except (AttributeError, ImportError) as error:  # no highdicom, or pydicom 2
         raise InputError(
             "DICOM needs highdicom and pydicom 3, see requirements.txt; install them, or save the images as NIfTI"
         ) from error
-    return dicom
+    return {"dicom": dicom, "segmentation": segmentation}[name]
 
 
 def _read_nifti(path: Path) -> Volume:
@@ -77,7 +93,10 @@ def _read_nifti(path: Path) -> Volume:
     require_voxels_at_most(shape)
     spatial = shape[:3] + (1,) * (3 - len(shape))
     if np.prod(shape) != np.prod(spatial):
-        raise InputError(f"the shape {shape} is that of several volumes; save the one that is meant by itself")
+        raise InputError(
+            f"the shape {shape} is that of several volumes; save the one that is meant by itself, for "
+            "example with nibabel.four_to_three"
+        )
     data = np.asarray(image.dataobj)
     if data.dtype.fields:  # RGB or RGBA
         colours = np.stack([data[name] for name in "RGB"], axis=-1)

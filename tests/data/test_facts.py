@@ -239,6 +239,20 @@ def test_scale_and_window_are_read_and_stated(tmp_path, stated, expected):
     assert {key: facts.for_datalist().get(key) for key in stated} == stated
 
 
+def test_the_size_of_a_pixel_is_a_fixed_scale(tmp_path):
+    (tmp_path / "datalist.json").write_text(json.dumps({"microns_per_pixel": 0.5}))
+    facts = read_facts(tmp_path / "datalist.json")
+    assert facts.fixed_scale
+    assert facts.for_datalist()["microns_per_pixel"] == facts.microns_per_pixel == 0.5
+
+
+@pytest.mark.parametrize("side", [0, -1, "0.5", 2000, True])
+def test_a_size_of_a_pixel_that_is_none_is_refused(tmp_path, side):
+    (tmp_path / "datalist.json").write_text(json.dumps({"microns_per_pixel": side}))
+    with pytest.raises(InputError, match='"microns_per_pixel" is .*; give the side of a pixel'):
+        read_facts(tmp_path / "datalist.json")
+
+
 @pytest.mark.parametrize("window", [[1, 0], [0], "wide", [0, None], {"low": 0}])
 def test_a_window_that_is_none_is_refused(tmp_path, window):
     (tmp_path / "datalist.json").write_text(json.dumps({"window": window}))

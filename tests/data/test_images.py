@@ -6,9 +6,12 @@ import socket
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from custom.data import list_images
 from custom.errors import InputError
+from custom.slides import apart
+from tests.slides.files import write_slide
 from tests.volumes.files import write_radiograph, write_series
 
 
@@ -125,7 +128,7 @@ def test_a_name_that_is_no_text_is_refused_in_one_line(tmp_path):
     ("name", "words"),
     [
         ("a.mha", "volume.*save it as NIfTI"), ("a.webp", "picture in another format"), ("a.npy", "array"),
-        ("a.svg", "picture in another format"), ("a.zip", "archive"), ("a.svs", "whole slide"),
+        ("a.svg", "picture in another format"), ("a.zip", "archive"), ("a.mrxs", "whole slide.*pyramidal TIFF"),
     ],
 )  # fmt: skip
 def test_formats_that_are_not_read_are_named_with_what_to_do(tmp_path, name, words):
@@ -203,3 +206,18 @@ def test_slices_of_a_volume_among_other_dicom_files_are_refused(tmp_path, other)
     count = "2 DICOM series" if other == "series" else "a DICOM series and other files"
     with pytest.raises(InputError, match=f"in holds {count}; give each series a folder of its own"):
         list_images(tmp_path / "in")
+
+
+def test_a_file_whose_name_tells_nothing_is_read_if_it_is_a_picture(tmp_path):
+    Image.new("L", (4, 4)).save(tmp_path / "picture", "PNG")
+    assert names(list_images(tmp_path / "picture")) == ["picture"]
+    (tmp_path / "report.docx").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"is no image \(\.png, .*\.svs, .*: the file is of an unknown kind"):
+        list_images(tmp_path / "report.docx")
+
+
+def test_slides_are_listed_beside_pictures(tmp_path):
+    write_slide(tmp_path / "b.svs", np.zeros((64, 64, 3), np.uint8), levels=(1,), aperio=True)
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    listed = apart(list_images(tmp_path))
+    assert {kind: names(items) for kind, items in listed.items()} == {"pictures": ["a.png"], "slides": ["b.svs"]}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 
+import numpy as np
 import pytest
 
 from custom.errors import InputError
 from custom.prepare import PrepareOptions, prepare_dataset
 from tests.prepare.conftest import mask, pairs, picture
+from tests.slides.files import write_slide
 
 NAMES = [f"case {number}" for number in range(6)]
 
@@ -226,3 +228,18 @@ def test_few_images_give_a_warning_and_many_none(prepare, tmp_path):
     names = [str(number) for number in range(64)]
     many = prepare("folder", pairs(tmp_path / "many", names), output="b", validation_share=0.34, test_share=0.34)
     assert not any(line.startswith("Few images") for line in many.result.warnings)
+
+
+def test_the_size_of_a_pixel_is_stated_in_the_datalist_and_does_not_survive_scaling(prepare, tmp_path):
+    source = pairs(tmp_path / "own", [f"tile {number}" for number in range(6)])
+    prepared = prepare("folder", source, microns_per_pixel=0.25)
+    assert (prepared.datalist["microns_per_pixel"], prepared.datalist["fixed_scale"]) == (0.25, True)
+    with pytest.raises(InputError, match="leave out --microns-per-pixel or --max-side"):
+        prepare("folder", source, microns_per_pixel=0.25, max_side=512)
+
+
+def test_a_slide_is_named_with_what_to_do(refused, tmp_path):
+    write_slide(tmp_path / "own" / "images" / "a.svs", np.zeros((64, 64, 3), np.uint8), levels=(1,), aperio=True)
+    mask(tmp_path / "own" / "masks" / "a.png", size=(64, 64))
+    message = refused(tmp_path / "own")
+    assert "a.svs (whole slide): cut it into pictures with masks for training" in message

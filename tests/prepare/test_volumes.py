@@ -1,12 +1,16 @@
 """Volumes become slices: of NIfTI, NRRD and DICOM, by patient, as inference shows them."""
 
+import highdicom
 import nibabel
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
+from pydicom.uid import generate_uid
 
 from custom.errors import InputError
 from custom.volumes import read_volume, to_slices, windowed
+from custom.volumes.writing import write_mask
 from tests.prepare.conftest import pairs
 from tests.volumes.files import AFFINE, write_nifti, write_nrrd, write_series
 
@@ -81,6 +85,81 @@ def test_dicom_series_with_masks_of_another_program(prepare, tmp_path):
     assert np.array_equal(image, windowed(grid, (-200, 300))[:, :, 0])
     assert prepared.datalist["window"] == [-200, 300]
     assert "6 volumes cut into slices along their third axis, windowed to 8 bits from -200 to 300." in prepared.report
+
+
+def write_segmentation(path, series, values, labels=("organ", "tumour"), omit_empty=True):
+    """A DICOM segmentation of a series as other programs write it: frames only where there is something."""
+    written = write_mask(series, values, read_volume(series).affine, path.parents[2] / "written", ("", *labels))
+    (file,) = [file for file in written if file.name.endswith(".seg.dcm")]
+    file.rename(path)
+    if not omit_empty:
+        return path
+    sources = sorted((dcmread(one) for one in series.iterdir()), key=lambda one: -one.ImagePositionPatient[2])
+    segmentation = highdicom.seg.Segmentation(
+        source_images=sources, pixel_array=values.swapaxes(0, 2), segmentation_type="BINARY",
+        segment_descriptions=dcmread_descriptions(path), series_instance_uid=generate_uid(), series_number=1,
+        sop_instance_uid=generate_uid(), instance_number=1, manufacturer="x", manufacturer_model_name="x",
+        software_versions="1", device_serial_number="0", omit_empty_frames=True,
+    )  # fmt: skip
+    segmentation.save_as(path)
+    return path
+
+
+def dcmread_descriptions(path):
+    segmentation = highdicom.seg.segread(path)
+    return [segmentation.get_segment_description(number) for number in segmentation.segment_numbers]
+
+
+def series_with_segmentations(folder, omit_empty=True, labels_of=lambda number: ("organ", "tumour")):
+    values = np.zeros(SHAPE, np.uint8)
+    values[2:9, 1:5, 1], values[10:15, 6:9, 1:] = 1, 2
+    (folder / "masks").mkdir(parents=True)
+    for number, name in enumerate(NAMES):
+        series = write_series(folder / "images" / name, volume(number), patient=name)
+        path = folder / "masks" / f"{name}.seg.dcm"
+        write_segmentation(path, series, values, labels_of(number), omit_empty)
+    return values
+
+
+@pytest.mark.parametrize("omit_empty", [True, False])
+def test_dicom_segmentations_are_masks_of_the_series_that_they_refer_to(prepare, tmp_path, omit_empty):
+    values = series_with_segmentations(tmp_path / "own", omit_empty)
+    prepared = prepare("folder", tmp_path / "own")
+    assert prepared.datalist["num_classes"] == 3
+    for place in range(SHAPE[2]):
+        assert np.array_equal(prepared.values(f"p0_slice_{place:03d}").T, values[:, :, place])
+
+
+def test_a_segmentation_of_another_series_is_refused(prepare, tmp_path):
+    series_with_segmentations(tmp_path / "own")
+    masks = tmp_path / "own" / "masks"
+    (masks / "p0.seg.dcm").rename(tmp_path / "x")
+    (masks / "p1.seg.dcm").rename(masks / "p0.seg.dcm")
+    (tmp_path / "x").rename(masks / "p1.seg.dcm")
+    with pytest.raises(InputError, match=r"p0\.seg\.dcm is a segmentation of other images"):
+        prepare("folder", tmp_path / "own")
+
+
+def test_segments_of_one_number_and_two_names_are_refused(prepare, tmp_path):
+    names = [("organ", "tumour")] * 4 + [("tumour", "organ"), ("organ", "tumour")]
+    series_with_segmentations(tmp_path / "own", labels_of=names.__getitem__)
+    with pytest.raises(InputError, match=r"p4\.seg\.dcm calls its segment 1 'tumour', and .*p0\.seg\.dcm 'organ'"):
+        prepare("folder", tmp_path / "own")
+
+
+def test_segments_that_overlap_are_refused(prepare, tmp_path):
+    series_with_segmentations(tmp_path / "own")
+    path = tmp_path / "own" / "masks" / "p2.seg.dcm"
+    both = np.ones((SHAPE[2], SHAPE[1], SHAPE[0], 2), np.uint8)
+    sources = [dcmread(one) for one in (tmp_path / "own" / "images" / "p2").iterdir()]
+    highdicom.seg.Segmentation(
+        source_images=sources, pixel_array=both, segmentation_type="BINARY",
+        segment_descriptions=dcmread_descriptions(path), series_instance_uid=generate_uid(), series_number=1,
+        sop_instance_uid=generate_uid(), instance_number=1, manufacturer="x", manufacturer_model_name="x",
+        software_versions="1", device_serial_number="0",
+    ).save_as(path)  # fmt: skip
+    with pytest.raises(InputError, match=r"p2\.seg\.dcm cannot be laid on the grid"):
+        prepare("folder", tmp_path / "own")
 
 
 def test_anonymised_files_that_all_name_one_patient_are_told_apart(prepare, tmp_path):

@@ -13,7 +13,7 @@ from custom.pixels.naming import UnreadableFile
 from custom.prepare.listing import files_in, list_files, lone_folders, nothing_found, pairs_of_folders
 from custom.prepare.pairing import READ_NAMES, Pairing, are_samples, pair_by_name
 from custom.prepare.records import Found, OpenedSource, Record, Request, Source
-from custom.prepare.volumes import cut_volume, describe_cut, volumes_in
+from custom.prepare.volumes import cut_volume, describe_cut, require_same_segments, volumes_in
 from custom.volumes.kinds import VOLUME_SUFFIXES, is_volume
 from custom.wording import first_message
 
@@ -74,6 +74,7 @@ def find_folder(request: Request) -> Found:
         raise _no_pair(request.sources)
     samples = are_samples((part.images, part.image_files) for part in parts if part.images)
     found, broken = Found([]), []
+    require_same_segments([path for part in parts for path in part.mask_files])
     for part in parts:
         pairing = _pair(part, samples)
         found.masks_without_image += pairing.masks_without_image
