@@ -1,4 +1,4 @@
-"""Labels as viewers send them - pictures, volumes, outlines, plain voxels - as class indices on the grid of the image."""
+"""Labels as viewers send them, in any format, brought onto the grid of the image as class indices."""
 
 from __future__ import annotations
 
