@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
+from monai.inferers import Inferer
 from monai.utils import convert_to_numpy
 from monailabel.tasks.infer.bundle import BundleInferTask
 from monailabel.transform.writer import write_itk
@@ -44,7 +45,29 @@ class SemiGDAInferTask(BundleInferTask):
     """
 
     def __init__(self, path: str, conf: dict[str, str]) -> None:
+        self._made: dict[tuple[str, str], Any] = {}
         super().__init__(path, conf, add_post_restore=False)  # the bundle's own transforms go back to the image's grid
+        # Not the folder of temporary files itself: a client on the same machine saves the answer there by its name.
+        self.folder = tempfile.TemporaryDirectory(prefix="monai_label_answers_")
+
+    def pre_transforms(self, data: Any = None) -> Sequence[Callable]:
+        """The transforms before the network."""
+        return self._once("before", super().pre_transforms, data)
+
+    def inferer(self, data: Any = None) -> Inferer:
+        """What calls the network."""
+        return self._once("inferer", super().inferer, data)
+
+    def post_transforms(self, data: Any = None) -> Sequence[Callable]:
+        """The transforms after the network."""
+        return self._once("after", super().post_transforms, data)
+
+    def _once(self, name: str, make: Callable[[Any], Any], data: Any) -> Any:
+        """The part of the bundle, made for the first image on a device: MONAI Label does so for each."""
+        key = (name, str((data or {}).get("device")))
+        if key not in self._made:
+            self._made[key] = make(data)
+        return self._made[key]
 
     def writer(self, data: Mapping[str, Any], extension: str | None = None, dtype: Any = None) -> tuple[str, dict]:
         """Write the mask; returns the file and the JSON of the answer."""
@@ -62,9 +85,26 @@ class SemiGDAInferTask(BundleInferTask):
             colours = {element["label"]: colour_of(element["label"]) for element in elements}
             result["annotations"] = [{"annotation": {"elements": elements, "labels": colours}}] if elements else []
             if output != "json":
-                return _write_outlines(output, result["annotations"], Path(self.bundle_path).name), result
+                return self._write_outlines(output, result["annotations"]), result
         kind = data.get("result_extension") or (split_suffix(path)[1].lower() if affine is None else _kind_of(path))
-        return _write(mask, affine, kind, data.get("result_dtype"), bool(data.get("result_compress"))), result
+        file = self._new_file(kind)
+        _write(file, mask, affine, kind, data.get("result_dtype"), bool(data.get("result_compress")))
+        return file, result
+
+    def _write_outlines(self, output: str, annotations: list[dict[str, Any]]) -> str:
+        model = Path(self.bundle_path).name
+        if output == "asap":
+            file = self._new_file(".xml")
+            elements = annotations[0]["annotation"]["elements"] if annotations else []
+            Path(file).write_text(asap_xml(elements, model), encoding="utf-8")
+            return file
+        content = {"name": f"MONAI Label annotations of {model}", "model": model, "annotations": annotations}
+        return create_dsa_annotations_json(content)[0]
+
+    def _new_file(self, suffix: str) -> str:
+        """A file that the server removes after the answer."""
+        with tempfile.NamedTemporaryFile(suffix=suffix, dir=self.folder.name, delete=False) as file:
+            return file.name
 
 
 def _selected(mask: NDArray, data: Mapping[str, Any]) -> NDArray:
@@ -82,7 +122,7 @@ def _kind_of(path: str) -> str:
     return ".nrrd" if path.lower().endswith(".nrrd") else ".nii.gz"
 
 
-def _write(mask: NDArray, affine: NDArray | None, kind: str, dtype: str | None, compress: bool) -> str:
+def _write(file: str, mask: NDArray, affine: NDArray | None, kind: str, dtype: str | None, compress: bool) -> None:
     """A mask [W, H] without an affine, or [I, J, K] with one."""
     picture = kind in IMAGE_SUFFIXES
     if picture and affine is not None:
@@ -90,27 +130,9 @@ def _write(mask: NDArray, affine: NDArray | None, kind: str, dtype: str | None, 
     if affine is None and not picture:
         mask, affine = mask[:, :, None], PICTURE_AFFINE
     mask = mask.astype(dtype or np.uint8)
-    file = _new_file(kind)
     if kind in NIFTI_SUFFIXES:  # ITK would refuse axes that are not at right angles
         image = nibabel.Nifti1Image(mask, affine)
         image.header.set_xyzt_units("mm")
         image.to_filename(file)
     else:
         write_itk(mask, file, affine, None, compress)
-    return file
-
-
-def _write_outlines(output: str, annotations: list[dict[str, Any]], model: str) -> str:
-    if output == "asap":
-        file = _new_file(".xml")
-        elements = annotations[0]["annotation"]["elements"] if annotations else []
-        Path(file).write_text(asap_xml(elements, model), encoding="utf-8")
-        return file
-    content = {"name": f"MONAI Label annotations of {model}", "model": model, "annotations": annotations}
-    return create_dsa_annotations_json(content)[0]
-
-
-def _new_file(suffix: str) -> str:
-    """A file that the server removes after the answer."""
-    with tempfile.NamedTemporaryFile(suffix=suffix, delete=False) as file:
-        return file.name

@@ -87,7 +87,7 @@ class DisagreementScoring(ScoringMethod):
 
         def keep_features(data: dict[str, Any]) -> dict[str, Any]:
             network = self.task._get_network(data["device"], data)
-            features.extend(describe_image(network, torch.as_tensor(data["image"]).to(data["device"])))
+            features.extend(describe_image(network, data["image"].as_tensor().to(data["device"])))
             return data
 
         request = {"image": path, "skip_writer": True, **({"device": device} if device else {})}

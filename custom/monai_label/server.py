@@ -249,10 +249,12 @@ class SemiGDAApp(_stock_app().MyApp):
         return uri
 
     def _start_scoring(self, name: str) -> None:
-        """Score in the background, unless that is being done already."""
+        """Score in the background, unless that is being done already or waits for its turn."""
         from monailabel.utils.async_tasks.task import AsyncTask
 
-        AsyncTask.run("scoring", request={"method": name})
+        tasks, _ = AsyncTask.status("scoring", all=True)
+        if not any(task["status"] in ("SUBMITTED", "RUNNING") for task in tasks or ()):
+            AsyncTask.run("scoring", request={"method": name})
 
 
 def _model(bundle: str) -> Path:
