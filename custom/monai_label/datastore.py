@@ -18,7 +18,7 @@ from custom.files import is_system_file
 from custom.monai_label.label_files import check_image, convert_label
 from custom.monai_label.names import LABEL_SUFFIXES, check_name, check_upload, is_plain, same_name, split_suffix
 
-__all__ = ["CheckedDatastore"]
+__all__ = ["CheckedDatastore", "refusal", "segments_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class CheckedDatastore(LocalDatastore):
         try:
             check_image(image_filename)
         except InputError as error:
-            raise _refusal(f"image {image_id}", image_filename, error) from error
+            raise refusal(f"image {image_id}", image_filename, error) from error
         self._require_inside(self._datastore.image_path(), image_id + suffix)
         return super().add_image(image_id, image_filename, image_info)
 
@@ -68,9 +68,9 @@ class CheckedDatastore(LocalDatastore):
             sent = Path(folder) / f"sent{suffix}"  # a name that MONAI Label takes apart as we do
             shutil.copyfile(label_filename, sent)
             try:
-                label = convert_label(sent, Path(uri), Path(folder), self.class_names(), _segments(label_info))
+                label = convert_label(sent, Path(uri), Path(folder), self.class_names(), segments_of(label_info))
             except InputError as error:
-                raise _refusal(f"label of {image_id}", str(sent), error) from error
+                raise refusal(f"label of {image_id}", str(sent), error) from error
             self._require_inside(self._datastore.label_path(label_tag), image_id + self._to_id(label.name)[1])
             return super().save_label(image_id, str(label), label_tag, label_info)
 
@@ -154,13 +154,13 @@ def _is_suffix(text: str) -> bool:
     return text == "" or (text.startswith(".") and is_plain(f"name{text}"))
 
 
-def _segments(info: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+def segments_of(info: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
     """What a viewer says of the values of a label."""
     segments = (info or {}).get("label_info")
     return [each for each in segments if isinstance(each, Mapping)] if isinstance(segments, list) else []
 
 
-def _refusal(name: str, path: str, error: InputError) -> HTTPException:
+def refusal(name: str, path: str, error: InputError) -> HTTPException:
     """The error names a file as the client does, not by the server's temporary file."""
     message = str(error)
     for text in (str(path), Path(path).name):

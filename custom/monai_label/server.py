@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from fastapi import HTTPException
+from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.scoring import ScoringMethod
@@ -36,6 +37,7 @@ from custom.monai_label.allowed import (
 )
 from custom.monai_label.answers import SemiGDAInferTask
 from custom.monai_label.datastore import CheckedDatastore
+from custom.monai_label.dicom_store import CheckedDICOMWebDatastore
 from custom.monai_label.disagreement import Disagreement, DisagreementScoring
 from custom.monai_label.guard import install_guard
 from custom.monai_label.names import is_plain
@@ -126,9 +128,11 @@ class SemiGDAApp(_stock_app().MyApp):
             install_guard(app)
 
     def init_datastore(self) -> Datastore:
-        """The folder of images, checked; a remote datastore as it is."""
+        """The folder of images, or a DICOM store, with checks; another remote datastore as it is."""
         if self.studies.startswith(("http://", "https://")):
-            return super().init_datastore()
+            store = super().init_datastore()
+            is_dicom = isinstance(store, DICOMWebDatastore)
+            return CheckedDICOMWebDatastore.of(store, self._class_names) if is_dicom else store
         from monailabel.config import settings
 
         return CheckedDatastore(
