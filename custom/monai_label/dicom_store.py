@@ -17,7 +17,7 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from custom.errors import InputError
 from custom.monai_label.datastore import refusal, segments_of
 from custom.monai_label.label_files import convert_label
-from custom.monai_label.names import LABEL_SUFFIXES, check_name, check_upload
+from custom.monai_label.names import LABEL_SUFFIXES, check_name, check_upload, is_plain
 
 __all__ = ["CheckedDICOMWebDatastore"]
 
@@ -38,13 +38,25 @@ class CheckedDICOMWebDatastore(DICOMWebDatastore):
         store.class_names = class_names
         return store
 
+    def get_image_uri(self, image_id: str) -> str:
+        """The file that a series was turned into; empty if the store has no such series."""
+        return super().get_image_uri(image_id) if self._is_known(image_id) else ""
+
+    def _is_known(self, series: str) -> bool:
+        """The list of all series may be old: MONAI Label asks for it every two hours."""
+        if not is_plain(series):
+            return False
+        return series in self.list_images() or bool(
+            self._client.search_for_series(search_filters={"SeriesInstanceUID": series})
+        )
+
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any], label_id: str = ""
     ) -> str:
         """Store a label of a series."""
         suffix = check_upload(label_filename, LABEL_SUFFIXES)
         check_name(label_tag, "tag")
-        if check_name(image_id, "image") not in self.list_images():
+        if not self._is_known(check_name(image_id, "image")):
             raise HTTPException(404, f"label of {image_id}: the DICOM store has no such series")
         names = self.class_names()
         with tempfile.TemporaryDirectory() as folder:

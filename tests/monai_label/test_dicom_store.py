@@ -111,6 +111,9 @@ def test_a_series_is_predicted_labelled_and_trained_on(orthanc, tmp_path, monkey
         options = {"result_extension": ".nrrd", "result_dtype": "uint8", "result_compress": False}
         mask = client.infer(series, output="image", **options).content.split(b"\n\n", 1)[1]
         assert len(mask) == np.prod(SHAPE)
+        for unknown in ("1.2.3", "..", "*"):
+            assert client.infer(unknown, output="image").status_code in (400, 404)
+        assert submit(server, "1.2.3", np.ones(SHAPE)).status_code == 404
         drawn = np.zeros(SHAPE, np.uint8)
         assert "it is empty" in submit(server, series, drawn).json()["detail"]
         assert "bytes for each voxel" in submit(server, series, drawn[1:]).json()["detail"]
