@@ -331,7 +331,7 @@ class ActiveLearningOptions(Options):
     label_tag: Name | None = None
     labels: list[Text] | None = None
     # What QuPath sends for parts of slides; it has no effect.
-    image: Text | None = None
+    image: Name | None = None
     patch_size: list[int] | None = None
     image_size: list[int] | None = None
 
