@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from monai.data import MetaTensor
 from monai.inferers import Inferer, sliding_window_inference
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
@@ -61,6 +62,8 @@ class BranchInferer(Inferer):
         Returns:
             Soft labels in [0, K - 1], float32, [B, branches, H, W] or [B, branches, H, W, D].
         """
+        if isinstance(inputs, MetaTensor):  # which would be copied in each operation of the network
+            return MetaTensor(self(inputs.as_tensor(), network, *args, **kwargs)).copy_meta_from(inputs)
         if inputs.ndim == 5:
             inputs = inputs.expand(-1, 3, -1, -1, -1)
             parts = [

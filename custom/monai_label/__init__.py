@@ -1,6 +1,7 @@
 """What a bundle does inside MONAI Label: trains on the server's images, predicts masks, chooses what to label next.
 
-Only `disagreement`, `datastore`, `guard` and `server` need the package monailabel; a bundle can be exported without it.
+Only `answers`, `datastore`, `dicom_store`, `disagreement`, `guard` and `server` need the package monailabel; a bundle
+can be exported without it.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import torch
@@ -14,7 +14,7 @@ from starlette.datastructures import UploadFile
 
 from custom.command_line import EVALUATED
 from custom.errors import InputError
-from custom.monai_label.names import check_name, check_upload
+from custom.monai_label.names import LABEL_SUFFIXES, STORED_SUFFIXES, check_name, check_upload
 from custom.wording import shown
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Info",
     "InferOptions",
     "Json",
+    "LabelUpload",
     "Name",
     "ScoringOptions",
     "TrainOptions",
@@ -191,13 +192,20 @@ def _json_object(value: Any) -> Any:
     return parse_json(value) if isinstance(value, (str, bytes)) and value else value or {}
 
 
+def _checked(file: UploadFile, suffixes: Sequence[str]) -> UploadFile:
+    check_upload(file.filename, suffixes)
+    return file
+
+
 Text = Annotated[str, Field(max_length=MOST_TEXT), AfterValidator(_plain_text)]
 Name = Annotated[str, AfterValidator(check_name)]
-Upload = Annotated[UploadFile, AfterValidator(lambda file: file if check_upload(file.filename) else file)]
+Upload = Annotated[UploadFile, AfterValidator(lambda file: _checked(file, STORED_SUFFIXES))]
+LabelUpload = Annotated[UploadFile, AfterValidator(lambda file: _checked(file, LABEL_SUFFIXES))]
 Device = Annotated[str, AfterValidator(_known_device), BeforeValidator(_first_choice)]
 Gpus = Annotated[str, AfterValidator(_known_gpus)]
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
-Points = list[Any] | dict[str, Any]
+Coordinate = Annotated[int, Field(gt=-(2**31), lt=2**31)]
+Points = Annotated[list[Annotated[list[Coordinate], Field(min_length=2, max_length=3)]], Field(max_length=10_000)]
 Json = Annotated[Model, BeforeValidator(_json_object)]
 Info = Annotated[dict[str, Any], BeforeValidator(_json_object), AfterValidator(_no_server_keys)]
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
@@ -263,8 +271,12 @@ class InferOptions(DeviceOptions):
     result_dtype: Literal["uint8", "uint16", "int16", "int32", "float32"] | None = None
     result_compress: bool | None = None
     result_write_to_file: Literal[True] | None = None
+    # For pictures: whether outlines are wanted, and which pieces of the mask.
+    output: Literal["image", "json", "all", "asap", "dsa", "mask"] | None = None
+    foreground: Points | None = None
+    background: Points | None = None
+    roi: Annotated[list[Coordinate], Field(max_length=6)] | None = None
     # What clients send to other kinds of models; it has no effect.
-    output: Literal["image", "json", "all", "asap", "dsa"] | None = None
     restore_label_idx: bool | None = None
     reset_state: bool | None = None
     largest_cc: bool | None = None
@@ -272,25 +284,25 @@ class InferOptions(DeviceOptions):
     selected_label_name: Text | None = None
     label_info: list[Any] | dict[str, Any] | None = None
     label_prompt: list[int | Text] | None = None
-    foreground: Points | None = None
-    background: Points | None = None
-    points: Points | None = None
+    points: list[Any] | dict[str, Any] | None = None
     point_labels: list[int] | None = None
-    roi: list[float] | None = None
     slice: int | None = None
     max_workers: Annotated[int, Field(ge=0, le=64)] | None = None
 
     def used(self) -> dict[str, Any]:
         """The values that reach the model's transforms."""
         keys = {"device", "logging", "model_filename", "result_extension", "result_dtype", "result_compress"}
-        return self.model_dump(include=keys, exclude_none=True)
+        return self.model_dump(include=keys | {"output", "foreground", "background", "roi"}, exclude_none=True)
 
 
 Pair = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=2, max_length=2)]
 
 
 class WSIOptions(Options):
-    """What a request for a region of a slide may contain; the models of this app predict the whole image."""
+    """What a request for a region of a slide may contain.
+
+    The models of this app predict the whole image at its full resolution; pieces outside of the region are left out.
+    """
 
     level: Annotated[int, Field(ge=0, le=100)] | None = None
     location: Pair | None = None
@@ -318,6 +330,10 @@ class ActiveLearningOptions(Options):
     model: Name | None = None
     label_tag: Name | None = None
     labels: list[Text] | None = None
+    # What QuPath sends for parts of slides; it has no effect.
+    image: Name | None = None
+    patch_size: list[int] | None = None
+    image_size: list[int] | None = None
 
 
 def per_model(model: type[Options]) -> Callable[[Any, Collection[str]], None]:

@@ -3,69 +3,76 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from functools import partial
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fastapi import HTTPException
+from filelock import FileLock
 from monailabel.datastore.local import LocalDatastore
-from PIL import Image
 
 from custom.errors import InputError
 from custom.files import is_system_file
-from custom.monai_label.names import check_name, check_upload, is_plain, same_name
-from custom.pixels import read_class_indices, read_image
-from custom.pixels.formats import IMAGE_SUFFIXES
-from custom.pixels.images import MOST_BIT_DEPTH
+from custom.monai_label.label_files import check_image, convert_label
+from custom.monai_label.names import LABEL_SUFFIXES, check_name, check_upload, is_plain, same_name, split_suffix
 
-__all__ = ["CheckedDatastore"]
+__all__ = ["CheckedDatastore", "refusal", "segments_of"]
 
 logger = logging.getLogger(__name__)
-
-# Whether a model knows the classes and the bit depth is checked when it is trained.
-_ANY_IMAGE = partial(read_image, bit_depth=MOST_BIT_DEPTH)
-_ANY_MASK = partial(read_class_indices, num_classes=None)
 
 
 class CheckedDatastore(LocalDatastore):
     """MONAI Label's local datastore, which checks each name, image and label before it replaces anything.
 
-    Names of images and tags are plain names; files of other names, hidden files, and what is no regular file are passed
-    over. Links that the owner of the folder put there are read, but nothing is written or removed through one.
+    Names of images and tags are plain names; files of other names or types, hidden files, and what is no regular file
+    are passed over. Links that the owner of the folder put there are read, but nothing is written or removed through
+    one.
 
     An unknown image is answered with status 404, and 400 stands for a name or type that is not allowed, a file that
     cannot be read, and a label of another size than its image. What was stored before is still there.
+
+    Args:
+        path: the folder.
+        class_names: gives the class index by name.
+        options: see `LocalDatastore`.
     """
+
+    def __init__(self, path: str, class_names: Callable[[], Mapping[str, int]] = dict, **options: Any) -> None:
+        self.class_names = class_names
+        super().__init__(path, **options)
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         """Store an image."""
-        suffix = Path(check_upload(image_filename)).suffix
+        suffix = check_upload(image_filename)
         image_id = self._known_as(check_name(same_name(image_id), "image"))
         if self._to_id(image_id)[1]:
             raise HTTPException(400, f"image {image_id}: give the name without {self._to_id(image_id)[1]}")
-        _open(image_filename, _ANY_IMAGE, f"image {image_id}")
+        try:
+            check_image(image_filename)
+        except InputError as error:
+            raise refusal(f"image {image_id}", image_filename, error) from error
         self._require_inside(self._datastore.image_path(), image_id + suffix)
         return super().add_image(image_id, image_filename, image_info)
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
-        """Store a label of an image."""
-        suffix = Path(check_upload(label_filename)).suffix
+        """Store a label of an image, in the format of the image; see `convert_label`."""
+        suffix = check_upload(label_filename, LABEL_SUFFIXES)
         check_name(label_tag, "tag")
         image_id = self._known_as(check_name(image_id, "image"))
         uri = self.get_image_uri(image_id)
         if not uri:
             raise HTTPException(404, f"label of {image_id}: the datastore has no such image; upload the image first")
-        label = _open(label_filename, _ANY_MASK, f"label of {image_id}")
-        image = _open(uri, _ANY_IMAGE, f"image {image_id}")
-        if label.size != image.size:
-            raise HTTPException(
-                400,
-                f"label of {image_id} has {label.width}x{label.height} pixels, its image "
-                f"{image.width}x{image.height}: draw it at the image's size",
-            )
-        self._require_inside(self._datastore.label_path(label_tag), image_id + suffix)
-        return super().save_label(image_id, label_filename, label_tag, label_info)
+        with tempfile.TemporaryDirectory() as folder:
+            sent = Path(folder) / f"sent{suffix}"  # a name that MONAI Label takes apart as we do
+            shutil.copyfile(label_filename, sent)
+            try:
+                label = convert_label(sent, Path(uri), Path(folder), self.class_names(), segments_of(label_info))
+            except InputError as error:
+                raise refusal(f"label of {image_id}", str(sent), error) from error
+            self._require_inside(self._datastore.label_path(label_tag), image_id + self._to_id(label.name)[1])
+            return super().save_label(image_id, str(label), label_tag, label_info)
 
     def remove_image(self, image_id: str) -> None:
         """Remove an image and its labels."""
@@ -104,19 +111,24 @@ class CheckedDatastore(LocalDatastore):
         if path.is_symlink() or not path.parent.resolve().is_relative_to(root):
             raise HTTPException(400, f"{name} is a link out of the datastore, which is only read")
 
+    def update_image_infos(self, infos: Mapping[str, Mapping[str, Any]]) -> None:
+        """Note something about many images and write the datastore's list once; images that are gone are left out."""
+        with FileLock(self._lock_file):
+            for image, info in infos.items():
+                if image in self._datastore.objects:
+                    self._datastore.objects[image].image.info.update(info)
+            self._update_datastore_file(lock=False)
+
     def _to_id(self, file: str) -> tuple[str, str]:
         """Name and suffix of a file; MONAI Label's own takes a suffix out of the middle of a name, too."""
-        for suffix in (*(pattern.lstrip("*") for pattern in self._extensions), *IMAGE_SUFFIXES):
-            if file.lower().endswith(suffix):
-                return file[: -len(suffix)], file[-len(suffix) :]
-        return file, ""
+        return split_suffix(file)
 
     def _list_files(self, path: str, patterns: Sequence[str]) -> dict[str, str]:
         files = super()._list_files(path, patterns)
         return {name: file for name, file in files.items() if self._is_taken(Path(path, file))}
 
     def _is_taken(self, path: Path) -> bool:
-        if is_system_file(path):
+        if is_system_file(path) or not self._to_id(path.name)[1]:
             return False
         if not is_plain(self._to_id(path.name)[0]):
             logger.warning("%r is passed over: rename it to a plain name such as case_001%s", path.name, path.suffix)
@@ -142,10 +154,15 @@ def _is_suffix(text: str) -> bool:
     return text == "" or (text.startswith(".") and is_plain(f"name{text}"))
 
 
-def _open(path: str, read: Callable[[str], Image.Image], name: str) -> Image.Image:
-    """The picture; an error names it as the client does, not by the server's temporary file."""
-    try:
-        return read(path)
-    except InputError as error:
-        message = str(error).replace(str(path), f"the {Path(path).suffix.lstrip('.')} file")
-        raise HTTPException(400, f"{name}: {message}") from error
+def segments_of(info: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """What a viewer says of the values of a label."""
+    segments = (info or {}).get("label_info")
+    return [each for each in segments if isinstance(each, Mapping)] if isinstance(segments, list) else []
+
+
+def refusal(name: str, path: str, error: InputError) -> HTTPException:
+    """The error names a file as the client does, not by the server's temporary file."""
+    message = str(error)
+    for text in (str(path), Path(path).name):
+        message = message.replace(text, f"the {split_suffix(text, LABEL_SUFFIXES)[1].lstrip('.')} file")
+    return HTTPException(400, f"{name}: {message}")

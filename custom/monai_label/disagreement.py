@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,18 @@ __all__ = ["Disagreement", "DisagreementScoring"]
 
 logger = logging.getLogger(__name__)
 
+SECONDS_BETWEEN_SAVES = 20
+"""How often the scores found so far are written while scoring."""
+
+SLICES_AT_ONCE = 8
+
 
 class DisagreementScoring(ScoringMethod):
     """Scores every image of the datastore: how much the branches differ, and the features of the image.
 
     The server runs it in a process of its own after each training. So it writes a file beside the model, and
-    leaves the datastore, which the server may be changing at the same moment, to `Disagreement`.
+    leaves the datastore, which the server may be changing at the same moment, to `Disagreement`. The file is written
+    now and then while it scores, so that images are ranked before all have a score, and after a stop it goes on.
 
     Args:
         task: MONAI Label's inference with the bundle.
@@ -55,24 +62,32 @@ class DisagreementScoring(ScoringMethod):
         known = read_scores(self.scores, self.model)
         found = {image: known[image] for image in images if image in known}
         missing = [image for image in images if image not in found]
-        for number, image in enumerate(missing):
+        self._save(version, found)
+        saved = time.monotonic()
+        for number, image in enumerate(missing, 1):
             try:
                 found[image] = self._score(datastore.get_image_uri(image), request.get("device"))
             except Exception as error:
                 if find_input_error(error) is None:
                     raise
                 logger.warning("%s is not scored: %s", image, find_input_error(error))
-            logger.info("scored %d of %d images", number + 1, len(missing))
+            logger.info("scored %d of %d images", number, len(missing))
+            if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
+                self._save(version, found)
+                saved = time.monotonic()
+        self._save(version, found)
+        return {"total": len(images), "executed": len(missing)}
+
+    def _save(self, version: str, found: Mapping[str, Any]) -> None:
         self.scores.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self.scores, json.dumps({"model": version, "images": found}).encode())
-        return {"total": len(images), "executed": len(missing)}
 
     def _score(self, path: str, device: str | None) -> dict[str, Any]:
         features = []
 
         def keep_features(data: dict[str, Any]) -> dict[str, Any]:
             network = self.task._get_network(data["device"], data)
-            features.extend(describe_image(network, torch.as_tensor(data["image"]).to(data["device"])))
+            features.extend(describe_image(network, data["image"].as_tensor().to(data["device"])))
             return data
 
         request = {"image": path, "skip_writer": True, **({"device": device} if device else {})}
@@ -81,14 +96,22 @@ class DisagreementScoring(ScoringMethod):
 
 
 def describe_image(network: torch.nn.Module, image: torch.Tensor) -> list[float]:
-    """The deepest features of an image [3, W, H] in [0, 1] in the trained encoder, averaged over pixels.
+    """The deepest features of an image in the trained encoder, averaged over pixels, and over the slices of a volume.
 
     Mirrored and shifted copies of an image get nearly the same numbers.
+
+    Args:
+        network: SemiGDA.
+        image: [3, W, H], or a volume [3 or 1, I, J, K], in [0, 1].
     """
+    slices = image[..., None] if image.ndim == 3 else image
+    slices = slices.expand(3, -1, -1, -1).movedim(-1, 0)
     with torch.no_grad():
-        latents = network.encode_images(image[None])
-    features = latents.mask_skips[-1].mean(dim=(2, 3))[0]
-    return [round(value, 5) for value in features.tolist()]
+        means = [
+            network.encode_images(part.contiguous()).mask_skips[-1].mean(dim=(2, 3))
+            for part in slices.split(SLICES_AT_ONCE)
+        ]
+    return [round(value, 5) for value in torch.cat(means).mean(dim=0).tolist()]
 
 
 def read_scores(scores: Path, model: Path) -> dict[str, dict[str, Any]]:
@@ -131,10 +154,11 @@ class Disagreement(Strategy):
             return self._at_random(request, datastore, "the model is not trained yet")
         scores = read_scores(file, model)
         candidates = [image for image in sorted(unlabelled) if image in scores]
-        if len(candidates) < len(unlabelled):
+        scored = len(candidates)
+        if scored < len(unlabelled):
             self.start_scoring(name)
         if not candidates:
-            return self._at_random(request, datastore, "the images are being scored")
+            return self._at_random(request, datastore, f"the images are being scored (0 of {len(unlabelled)})")
         self._store(datastore, candidates, scores)
         asked = self._asked(datastore, unlabelled, request["strategy"], os.stat(model).st_mtime)
         if asked.issuperset(candidates):
@@ -145,20 +169,30 @@ class Disagreement(Strategy):
             _array([scores[image]["disagreement"] for image in candidates]),
             _array([scores[image]["features"] for image in candidates]),
             _array([scores[image]["features"] for image in seen]),
+            most=1,
         )
         chosen, weight = candidates[order[0][0]], order[0][1]
-        return {"id": chosen, "weight": weight, "reason": f"disagreement {scores[chosen]['disagreement']:.3f}"}
+        reason = f"disagreement {scores[chosen]['disagreement']:.3f}"
+        if scored < len(unlabelled):
+            reason += f", among the {scored} of {len(unlabelled)} images that are scored so far"
+        return {"id": chosen, "weight": weight, "reason": reason}
 
     def _at_random(self, request: Mapping[str, Any], datastore: Datastore, reason: str) -> dict[str, Any]:
         return {**self.random(request, datastore), "reason": f"random: {reason}"}
 
     @staticmethod
     def _store(datastore: Datastore, images: Sequence[str], scores: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write new scores to the datastore, where clients see them."""
-        for image in images:
-            score = scores[image]["disagreement"]
-            if datastore.get_image_info(image).get("disagreement") != score:
-                datastore.update_image_info(image, {"disagreement": score})
+        """Write new scores to the datastore, where clients see them: all at once, where the datastore can do so."""
+        new = {
+            image: {"disagreement": scores[image]["disagreement"]}
+            for image in images
+            if datastore.get_image_info(image).get("disagreement") != scores[image]["disagreement"]
+        }
+        if new and hasattr(datastore, "update_image_infos"):
+            datastore.update_image_infos(new)
+        else:
+            for image, info in new.items():
+                datastore.update_image_info(image, info)
 
     @staticmethod
     def _asked(datastore: Datastore, images: Sequence[str], strategy: str, since: float) -> set[str]:

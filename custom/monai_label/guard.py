@@ -31,6 +31,7 @@ from custom.monai_label.allowed import (
     InferOptions,
     Info,
     Json,
+    LabelUpload,
     Name,
     ScoringOptions,
     TrainOptions,
@@ -164,7 +165,7 @@ class UploadForm(Query):
 
 class LabelForm(Query):
     params: Info = {}
-    label: Upload
+    label: LabelUpload
 
 
 class InfoForm(Query):

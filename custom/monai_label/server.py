@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 from fastapi import HTTPException
+from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
@@ -28,11 +30,14 @@ from custom.monai_label.allowed import (
     InferOptions,
     ScoringOptions,
     TrainOptions,
+    WSIOptions,
     check_conf,
     check_options,
     refuse_expressions,
 )
+from custom.monai_label.answers import SemiGDAInferTask
 from custom.monai_label.datastore import CheckedDatastore
+from custom.monai_label.dicom_store import CheckedDICOMWebDatastore
 from custom.monai_label.disagreement import Disagreement, DisagreementScoring
 from custom.monai_label.guard import install_guard
 from custom.monai_label.names import is_plain
@@ -123,17 +128,28 @@ class SemiGDAApp(_stock_app().MyApp):
             install_guard(app)
 
     def init_datastore(self) -> Datastore:
-        """The folder of images, checked; a remote datastore as it is."""
+        """The folder of images, or a DICOM store, with checks; another remote datastore as it is."""
         if self.studies.startswith(("http://", "https://")):
-            return super().init_datastore()
+            store = super().init_datastore()
+            is_dicom = isinstance(store, DICOMWebDatastore)
+            return CheckedDICOMWebDatastore.of(store, self._class_names) if is_dicom else store
         from monailabel.config import settings
 
         return CheckedDatastore(
             self.studies,
+            self._class_names,
             extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
             auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
         )
+
+    def _class_names(self) -> dict[str, int]:
+        """Class index by name, of all models; where two models use a name, it has the index of the first."""
+        return {name: index for task in reversed(self._infers.values()) for name, index in task.labels.items()}
+
+    def init_infers(self) -> dict[str, InferTask]:
+        """A prediction for each bundle."""
+        return {name: SemiGDAInferTask(path, self.conf) for name, path in self.models.items()}
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """One training for each bundle."""
@@ -153,15 +169,35 @@ class SemiGDAApp(_stock_app().MyApp):
 
     def infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Predict the mask of an image of the datastore, or of one that came with the request."""
+        return self._infer(request, check_options(InferOptions, _of(InferOptions, request)), {}, datastore)
+
+    def infer_wsi(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Predict the mask of the whole image; in a region, if the request names one, all else is background."""
+        options = check_options(InferOptions, _of(InferOptions, request))
+        region = check_options(WSIOptions, _of(WSIOptions, request))
+        further: dict[str, Any] = {}
+        if region.min_poly_area is not None:
+            further["min_poly_area"] = region.min_poly_area
+        if region.size and all(region.size) and not options.roi:
+            left, top = region.location or (0, 0)
+            further["roi"] = [left, top, left + region.size[0], top + region.size[1]]
+        return self._infer(request, options, further, datastore)
+
+    def _infer(
+        self,
+        request: Mapping[str, Any],
+        options: InferOptions,
+        further: Mapping[str, Any],
+        datastore: Datastore | None,
+    ) -> dict[str, Any]:
         store = datastore or self.datastore()
         name, image = request.get("model"), request.get("image")
         if name in self.models and not is_trained(_model(self.models[name])):
             raise HTTPException(409, f"{name} is not trained yet: label some images and train it first")
-        options = check_options(InferOptions, _of(InferOptions, request))
         file = self._image_file(image, store)
         _check_format(options, Path(file).suffix)
         try:
-            result = super().infer({"model": name, "image": file, **options.used()}, store)
+            result = super().infer({"model": name, "image": file, **options.used(), **further}, store)
         except Exception as error:
             found = find_input_error(error)
             if found is None or not _is_path(image):
@@ -172,10 +208,6 @@ class SemiGDAApp(_stock_app().MyApp):
             info = {"model": name, "params": result["params"]}
             return {**result, "label": store.save_label(image, result["file"], tag, info), "tag": tag}
         return result
-
-    def infer_wsi(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
-        """Predict the mask of the whole image; these models know no regions."""
-        return self.infer(request, datastore)
 
     def batch_infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Predict and store the masks of many images."""
@@ -221,10 +253,12 @@ class SemiGDAApp(_stock_app().MyApp):
         return uri
 
     def _start_scoring(self, name: str) -> None:
-        """Score in the background, unless that is being done already."""
+        """Score in the background, unless that is being done already or waits for its turn."""
         from monailabel.utils.async_tasks.task import AsyncTask
 
-        AsyncTask.run("scoring", request={"method": name})
+        tasks, _ = AsyncTask.status("scoring", all=True)
+        if not any(task["status"] in ("SUBMITTED", "RUNNING") for task in tasks or ()):
+            AsyncTask.run("scoring", request={"method": name})
 
 
 def _model(bundle: str) -> Path:

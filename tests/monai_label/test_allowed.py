@@ -92,7 +92,12 @@ def test_an_unknown_key_is_named_with_those_that_are_offered():
 
 def test_only_some_options_of_an_inference_reach_the_transforms():
     options = {"result_extension": ".nrrd", "label_info": [EXPRESSION], "client_id": "me", "foreground": [[1, 2]]}
-    assert check_options(InferOptions, options).used() == {"result_extension": ".nrrd"}
+    assert check_options(InferOptions, options).used() == {"result_extension": ".nrrd", "foreground": [[1, 2]]}
+
+
+@pytest.mark.parametrize("points", [[1, 2], [[1]], [["1", "2"]], [[1.5, 2]], [[2**40, 0]], {"polyp": [[1, 2]]}])
+def test_points_are_lists_of_whole_numbers(points):
+    assert "foreground" in refusal(check_options, InferOptions, {"foreground": points})
 
 
 def test_options_for_all_models_are_checked_by_name():

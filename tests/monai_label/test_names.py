@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from custom.errors import InputError
-from custom.monai_label.names import check_name, check_upload, is_plain, same_name
+from custom.monai_label.names import LABEL_SUFFIXES, check_name, check_upload, is_plain, same_name
 from custom.plain_names import MOST_BYTES
 
 
@@ -59,17 +59,35 @@ def test_other_names_are_refused_in_one_line(name):
     assert len(message) < 250
 
 
-@pytest.mark.parametrize("file", ["a.png", "A.PNG", "a.v2.tiff", "/home/user/a.jpg", "C:\\scans\\a.bmp", "../a.png"])
-def test_uploads_of_known_types_pass_whatever_their_folder(file):
-    assert check_upload(file).startswith(("a", "A"))
+@pytest.mark.parametrize(
+    ("file", "suffix"),
+    [
+        ("a.png", ".png"),
+        ("A.PNG", ".png"),
+        ("a.v2.tiff", ".tiff"),
+        ("/home/user/a.jpg", ".jpg"),
+        ("C:\\scans\\a.bmp", ".bmp"),
+        ("../a.png", ".png"),
+        ("/tmp/Slicer-me/tmp1.nii.gz", ".nii.gz"),
+        ("a.seg.nrrd", ".nrrd"),
+    ],
+)
+def test_uploads_of_known_types_pass_whatever_their_folder(file, suffix):
+    assert check_upload(file) == suffix
 
 
 @pytest.mark.parametrize(
-    "file", [None, "", "a", "a.exe", "a.pt", "a.py", "a.png.py", "a.nii.gz", "a.p\0ng", ".png", "a.png/x"]
+    "file",
+    [None, "", "a", "a.exe", "a.pt", "a.py", "a.png.py", "a.gz", ".png", ".nii.gz", "a.png/x", "a.xml", "a.bin"],
 )
 def test_uploads_of_other_types_are_refused(file):
     with pytest.raises(InputError, match="file "):
         check_upload(file)
+
+
+@pytest.mark.parametrize("file", ["label.bin", "a.xml", "a.nrrd", "a.png"])
+def test_labels_may_also_be_outlines_and_plain_voxels(file):
+    assert file.endswith(check_upload(file, LABEL_SUFFIXES))
 
 
 def test_names_are_compared_in_one_unicode_form():
