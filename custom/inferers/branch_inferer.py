@@ -23,7 +23,7 @@ class BranchInferer(Inferer):
     """Soft labels of the model and of its branches, stacked as channels.
 
     Channel 0 is the model's prediction (for SemiGDA the weighted mean of its branches), the others are the branches in
-    the order of `network.branches`. A network of one prediction gives channel 0 alone. Where the branches give
+    the order of `network.branches`. A network without `predict_branches` gives channel 0 alone. Where the branches give
     memberships, the classes are those of the largest membership, and of the largest mean.
 
     >>> import torch
@@ -77,7 +77,7 @@ class BranchInferer(Inferer):
 
     def _predict(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
         with autocast(self.amp, inputs.device):
-            if len(network.branches) == 1:
+            if getattr(network, "predict_branches", None) is None:
                 return network(inputs, *args, **kwargs).float()
             branches = network.predict_branches(inputs, *args, **kwargs)
         predictions = [network.combine(branches), *branches]

@@ -55,6 +55,7 @@ class MaskBranch(SemiGDA):
     """
 
     branches = ("prediction",)
+    predict_branches = None  # there is one
 
     def __init__(
         self,

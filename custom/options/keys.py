@@ -241,6 +241,6 @@ PARTS = frozenset(
     "imports initialize start run finalize training alignment segmentation from_scratch data facts found load resize "  # noqa: SIM905
     "augmentation model_details starting_details network_def network optimizer lr_scheduler align train validate test "
     "tracker session preprocessing postprocessing dataset dataloader inferer report evaluator handlers phantom "
-    "listed slides table labels_only soft_labels".split()
+    "listed slides table labels_only labelled_dataset soft_labels".split()
 )
 """Names of parts of the configurations: no options, but changed in files."""

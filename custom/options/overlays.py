@@ -14,7 +14,9 @@ from custom.wording import shown
 __all__ = ["check_overlay_names", "check_overlays", "files_of", "order_advice"]
 
 OVERLAYS = Path(__file__).parents[1] / "configs"
-KINDS = {"methods": "a method", "presets": "a preset"}
+KINDS = {"methods": "a method", "presets": "a preset", "networks": "a network"}
+OF_ONE_U_NET = ("distilled.yaml", "fixmatch.yaml", "supervised.yaml")
+"""Methods whose U-Net a file of `networks` may replace: they train it alone."""
 
 
 def files_of(config_file: Any) -> list[Path]:
@@ -34,7 +36,8 @@ def check_overlays(files: Sequence[Path]) -> None:
     """Refuse files of which the last would be trained under a mixture of all.
 
     Raises:
-        InputError: a file is given twice, there are two methods or two presets, or an ablation of another method.
+        InputError: a file is given twice, there are two methods, presets or networks, an ablation of another method, or
+            a network that the method does not train, or that stands before it.
     """
     for index, file in enumerate(files):
         if file in files[:index]:
@@ -46,6 +49,10 @@ def check_overlays(files: Sequence[Path]) -> None:
     others = [name for name in _names(files, "methods") if not name.startswith("semigda")]
     for name in _names(files, "ablations") if others else ():
         raise InputError(f"--config_file: {name} is for SemiGDA, not for {others[0]}; leave one of them out")
+    for name in _names(files, "networks"):
+        *_, last = [file.name for file in files if file.name in OF_ONE_U_NET or file.name == name]
+        if not set(_names(files, "methods")) & set(OF_ONE_U_NET) or last != name:
+            raise InputError(f"--config_file: {name} goes after one of the methods {', '.join(OF_ONE_U_NET)}")
 
 
 def _names(files: Sequence[Path], kind: str) -> list[str]:

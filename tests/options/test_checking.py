@@ -18,6 +18,7 @@ from tests.options.samples import samples, words_of
 pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file")
 
 QUICKSTART = CONFIGS / "quickstart.yaml"
+MASK_BRANCH = OVERLAYS / "networks" / "mask_branch.yaml"
 METHODS = {
     name: OVERLAYS / "methods" / f"{name}.yaml"
     for name in ("diffrect", "scdl_cps", "ict", "fixmatch", "mc_net", "ua_mt", "distilled", "bcp")
@@ -36,7 +37,8 @@ def merged_with(config, *overlays):
 @functools.cache
 def overlays_of(config, key):
     """Overlays of train.yaml with the part that `key` belongs to; None if no part takes it."""
-    for files in ([], *([overlay] for overlay in (QUICKSTART, OVERLAYS / "presets" / "paper.yaml", *METHODS.values()))):
+    alone = [QUICKSTART, OVERLAYS / "presets" / "paper.yaml", *METHODS.values()]
+    for files in ([], *([overlay] for overlay in alone), [METHODS["fixmatch"], MASK_BRANCH]):
         merged = merged_with(config, *files)
         parent, _, name = key.rpartition("#")
         part = value_at(merged, parent) if parent else merged
@@ -256,6 +258,9 @@ def test_what_monai_leaves_out_is_refused_all_the_same(arguments, message, refus
             ["ablations/no_mixing_loss", "methods/cps"],
             "no_mixing_loss.yaml is for SemiGDA, not for cps.yaml; leave one",
         ),
+        (["networks/mask_branch"], "mask_branch.yaml goes after one of the methods distilled.yaml, fixmatch.yaml"),
+        (["methods/ua_mt", "networks/mask_branch"], "mask_branch.yaml goes after one of the methods"),
+        (["networks/mask_branch", "methods/supervised"], "mask_branch.yaml goes after one of the methods"),
         (["methods/fixmatch", "methods/fixmatch"], "fixmatch.yaml twice; give it once"),
         (["methods/cps", "presets/paper"], "if it is of another file, put cps.yaml last in --config_file"),
     ],
