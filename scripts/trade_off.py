@@ -51,7 +51,11 @@ def draw_trade_off(runs: Sequence[Mapping[str, str | float]]) -> Figure:
     for name, (over_minutes, over_gmacs) in zip(data, panels, strict=True):
         for run in (run for run in runs if run["data"] == name):
             index = methods.index(run["method"])
-            style = {"color": f"C{index % 10}", "marker": "osD^vP*X<>"[index % 10], "label": run["method"]}
+            style = {
+                "color": f"C{index % 10}",
+                "marker": "osD^vP*X<>"[(index + index // 10) % 10],
+                "label": run["method"],
+            }
             interval = [[run["dice"] - run["low"]], [run["high"] - run["dice"]]]
             for axes, key in ((over_minutes, "minutes"), (over_gmacs, "gmacs")):
                 axes.errorbar([run[key]], [run["dice"]], interval, elinewidth=0.7, capsize=2, linestyle="none", **style)
