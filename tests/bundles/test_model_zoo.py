@@ -26,7 +26,8 @@ SCHEMA = ROOT / "tests" / "bundles" / "metadata_schema.json"
 METADATA = json.loads((CONFIGS / "metadata.json").read_text())
 # These run with what is installed beside MONAI Label; a bundle is complete without monailabel and fastapi.
 NEED_MONAI_LABEL = {
-    f"monai_label/{name}.py" for name in ("allowed", "app/main", "datastore", "disagreement", "guard", "server")
+    f"monai_label/{name}.py"
+    for name in ("allowed", "answers", "app/main", "datastore", "dicom_store", "disagreement", "guard", "server")
 }
 
 
