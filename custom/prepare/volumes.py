@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from nibabel import orientations
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -26,6 +25,7 @@ from custom.volumes import (
     to_slices,
     windowed,
 )
+from custom.volumes.grid import turned
 from custom.volumes.kinds import NIFTI_SUFFIXES, NRRD_SUFFIXES, is_dicom_file
 from custom.volumes.window import AUTO, PERCENTILES, Window
 
@@ -133,7 +133,7 @@ def _read_mask(path: Path, volume: Volume, image: Path) -> NDArray[np.uint16]:
     if dicom_segments(path):
         mask = replace(volume, values=read_dicom_segmentation(path, image, volume))
     else:
-        mask = _turned(read_volume(path), volume.affine)
+        mask = turned(read_volume(path), volume.affine)
     if mask.values.shape != volume.values.shape[:3]:
         sizes = ["x".join(map(str, values.shape[:3])) for values in (mask.values, volume.values)]
         raise InputError(f"{path} has {sizes[0]} voxels, its volume {image} {sizes[1]}; give both the same grid")
@@ -143,14 +143,6 @@ def _read_mask(path: Path, volume: Volume, image: Path) -> NDArray[np.uint16]:
     if (values < 0).any() or (values > _LARGEST_LABEL).any() or (values != np.rint(values)).any():
         raise InputError(f"{path} holds other values than whole numbers from 0 to {_LARGEST_LABEL}; save class indices")
     return values.astype(np.uint8 if values.max() <= 255 else np.uint16)
-
-
-def _turned(mask: Volume, affine: NDArray) -> Volume:
-    """The mask with its axes along those of a volume with `affine`: programs store them in different orders."""
-    stored = orientations.io_orientation(mask.affine)
-    turn = orientations.ornt_transform(stored, orientations.io_orientation(affine))
-    values = orientations.apply_orientation(mask.values, turn)
-    return replace(mask, values=values, affine=mask.affine @ orientations.inv_ornt_aff(turn, mask.values.shape[:3]))
 
 
 def _save(values: NDArray, path: Path) -> None:

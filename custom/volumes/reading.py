@@ -116,9 +116,13 @@ def _read_nrrd(path: Path) -> Volume:
     require_voxels_at_most(sizes)
     if len(sizes) not in (2, 3):
         raise InputError(f"the sizes {sizes} are those of several volumes; save the one that is meant by itself")
-    reader = NrrdReader()
-    values, meta = reader.get_data(reader.read(str(path)))
-    affine = np.asarray(meta["affine"], dtype=np.float64) if len(sizes) == 3 else np.eye(4)
+    if len(sizes) == 3 and "space directions" in header:
+        reader = NrrdReader()
+        values, meta = reader.get_data(reader.read(str(path)))
+        affine = np.asarray(meta["affine"], dtype=np.float64)
+    else:  # it does not say where in the patient it lies
+        values, _ = nrrd.read(str(path))
+        affine = np.diag([*header.get("spacings", ()), *[1.0] * 4][: len(sizes)] + [1.0] * (4 - len(sizes)))
     is_8_bits = header["type"] in ("uint8", "uint8_t", "uchar", "unsigned char")
     return Volume(_plain(values.reshape(*sizes, *(1,) * (3 - len(sizes)))), affine, is_8_bits)
 

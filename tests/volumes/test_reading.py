@@ -211,6 +211,15 @@ def test_dicom_without_a_picture_is_refused(tmp_path):
     refused(path, "holds no picture|cannot be read")
 
 
+@pytest.mark.parametrize(("header", "sides"), [({}, [1, 1, 1]), ({"spacings": [0.5, 0.5, 2.0]}, [0.5, 0.5, 2.0])])
+def test_nrrd_that_does_not_say_where_it_lies_has_its_voxels_in_their_order(header, sides, tmp_path):
+    values = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
+    nrrd.write(str(tmp_path / "a.nrrd"), values, header)
+    volume = read_volume(tmp_path / "a.nrrd")
+    assert np.array_equal(volume.values, values)
+    assert np.array_equal(volume.affine, np.diag([*sides, 1]))
+
+
 def test_nrrd_of_several_volumes_is_refused(tmp_path):
     path = tmp_path / "a.nrrd"
     nrrd.write(str(path), np.zeros((3, 4, 4, 2), np.uint8))
