@@ -96,7 +96,9 @@ class MLflowRun:
         self.client.log_inputs(self.run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
 
     def log_model(self, model_file: str | os.PathLike[str], registered_model: str | None) -> None:
-        """Keep a `model.pt` as a logged model, see `write_mlflow_model`, and as a version of a registered one."""
+        """Keep a `model.pt` as a logged model of the run, see `write_mlflow_model`, and of a registered one."""
+        from mlflow.entities import LoggedModelOutput
+
         experiment = self.client.get_run(self.run_id).info.experiment_id
         logged = self.client.create_logged_model(experiment, "segmentation", self.run_id)
         status = "FAILED"
@@ -107,6 +109,9 @@ class MLflowRun:
             status = "READY"
         finally:
             self.client.finalize_logged_model(logged.model_id, status)
+        # The page of the run shows what is among its outputs.
+        step = max(self._logged_steps.values(), default=0)
+        self.client.log_outputs(self.run_id, [LoggedModelOutput(logged.model_id, step)])
         if registered_model is not None:
             self._register(registered_model, logged)
 

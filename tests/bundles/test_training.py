@@ -166,6 +166,9 @@ def test_the_model_in_mlflow_predicts_the_masks_of_the_bundles_inference(phantom
     experiment = mlflow.MlflowClient(store).get_experiment_by_name("test").experiment_id
     models = mlflow.MlflowClient(store).search_logged_models([experiment])
     assert [str(model.status) for model in models] == ["READY", "READY"]
+    for logged in models:
+        run = mlflow.MlflowClient(store).get_run(logged.source_run_id)
+        assert [output.model_id for output in run.outputs.model_outputs] == [logged.model_id]
     pictures = sorted((phantom / "images").iterdir())[:2]
     masks = predict(phantom / "images", trained / "model.pt", tmp_path) / "masks"
     images = np.stack([np.asarray(Image.open(picture).convert("RGB")) for picture in pictures])
