@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from custom.first_stage.model import FirstStage, build_first_stage
+from custom.first_stage.model import FirstStage
 from custom.labels.palette_codec import PaletteCodec
 from custom.networks.semigda import SemiGDA
 from custom.networks.unet import soft_labels
@@ -99,12 +99,6 @@ class MaskBranch(SemiGDA):
             "dropout": dropout,
             "train_decoder": train_decoder,
         }
-
-    @classmethod
-    def from_architecture(cls, architecture: dict[str, Any]) -> MaskBranch:
-        """The network that `architecture` describes, with random weights and without any download."""
-        arguments = {key: value for key, value in architecture.items() if key != "network"}
-        return cls(**{**arguments, "first_stage": build_first_stage(architecture["first_stage"])})
 
     def trainable_state_dict(self) -> dict[str, Tensor]:
         """The state that training changes."""

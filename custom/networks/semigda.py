@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -189,7 +189,7 @@ class SemiGDA(Deployable):
         }
 
     @classmethod
-    def from_architecture(cls, architecture: dict[str, Any]) -> SemiGDA:
+    def from_architecture(cls, architecture: dict[str, Any]) -> Self:
         """The network that `architecture` describes, with random weights and without any download."""
         arguments = {key: value for key, value in architecture.items() if key != "network"}
         return cls(**{**arguments, "first_stage": build_first_stage(architecture["first_stage"])})
