@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,11 +22,14 @@ from custom.data.fingerprint import data_fingerprint
 from custom.errors import InputError
 from custom.files import file_digest, write_whole
 from custom.inferers.class_probabilities import class_probabilities
+from custom.inferers.soft_dice_confidence import soft_dice_confidence
 from custom.networks import load_model, model_details
 from custom.processes import on_first_process
 from custom.transforms import LoadImageAndLabeld
 
 __all__ = ["Teacher", "add_soft_labels", "predict_flipped"]
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_SIZE = 224  # of models whose details do not say, as in inference.yaml
 
@@ -72,10 +77,15 @@ def add_soft_labels(
     num_classes: int,
     image_size: int,
     flips: bool = True,
+    kept_share: float = 1.0,
     bit_depth: int | None = None,
     device: torch.device | str = "cpu",
 ) -> list[dict[str, str]]:
     """The items with a "soft_label" each: a file with the mean prediction of the teachers, made if it is not there.
+
+    With a `kept_share` below 1 only the items come back of which the teachers are surest, see `soft_dice_confidence`;
+    an image in which they find nothing counts as one of which they are not sure. Choosing whole images is an idea of
+    ST++ (Yang et al., CVPR 2022), which compares the predictions of several checkpoints for it.
 
     A file is a NumPy array of bytes [K - 1, W, H]: the probabilities of all classes but the background, times 255, for
     the upright image scaled to `image_size`. Only images are read, no masks. A run that is resumed finds its files.
@@ -91,13 +101,16 @@ def add_soft_labels(
         num_classes: K of the data, with the background.
         image_size: side in pixels of the predictions. Each teacher sees the image at the size it was trained on.
         flips: average over the image and its flips along either axis and along both.
+        kept_share: share of the images that come back, above 0, at most 1; at least one image does.
         bit_depth: see `LoadImageAndLabeld`.
         device: where the teachers run.
 
     Raises:
-        InputError: no teacher, a file that is no model, a teacher of another number of classes, or a folder with
-            predictions of other teachers, settings or images.
+        InputError: no teacher, a file that is no model, a teacher of another number of classes, a share outside (0, 1],
+            or a folder with predictions of other teachers, settings or images.
     """
+    if not 0 < kept_share <= 1:
+        raise InputError(f"kept_share {kept_share}: give a share above 0, at most 1")
     if not items:
         return []
     paths = [teacher] if isinstance(teacher, (str, os.PathLike)) else list(teacher or ())
@@ -113,7 +126,17 @@ def add_soft_labels(
     }
     taught = [{**item, "soft_label": str(folder / f"{index:06d}.npy")} for index, item in enumerate(items)]
     on_first_process(_write, taught, teachers, folder, made_of, bit_depth, device)
-    return taught
+    return taught if kept_share == 1 else _surest(taught, kept_share)
+
+
+def _surest(taught: Sequence[Mapping[str, str]], share: float) -> list[dict[str, str]]:
+    """The items of the highest confidence, in their order; of equal ones the earlier."""
+    confidences = [soft_dice_confidence(np.load(item["soft_label"]) / np.float32(255)) for item in taught]
+    surest = np.argsort(-np.array(confidences), kind="stable")
+    kept = sorted(surest[: math.ceil(share * len(taught))])
+    lowest = min(confidences[index] for index in kept)
+    logger.info("teacher: %d of %d images are kept, of a confidence of %.2f or more", len(kept), len(taught), lowest)
+    return [taught[index] for index in kept]
 
 
 def _load(path: str | os.PathLike, num_classes: int, device: torch.device | str) -> Teacher:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+import custom.inferers.teacher as teacher_module
 from custom.errors import InputError
 from custom.inferers import add_soft_labels, class_probabilities, predict_flipped
 from custom.networks import SemiGDA, UNet, save_model
@@ -167,3 +168,33 @@ def test_the_note_says_what_the_files_are_of_without_any_path(items, tmp_path):
     note = json.loads((tmp_path / "teacher" / "teacher.json").read_text())
     assert (note["image_size"], note["flips"], len(note["teachers"])) == (32, True, 1)
     assert str(tmp_path) not in json.dumps(note)
+
+
+def test_the_images_of_which_the_teacher_is_surest_come_back_in_their_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(teacher_module, "_load", lambda path, *_: teacher_module.Teacher(Ordinal(2), 8, False))
+    greys = {"half.png": 140, "none.png": 20, "sure.png": 250, "fair.png": 200}  # of the left half; the right is black
+    for name, grey in greys.items():
+        pixels = np.zeros((8, 8, 3), np.uint8)
+        pixels[:, :4] = grey
+        Image.fromarray(pixels).save(tmp_path / name)
+    (tmp_path / "model.pt").write_bytes(b"any")
+    items = [{"image": str(tmp_path / name)} for name in greys]
+
+    def kept(share):
+        taught = add_soft_labels(items, str(tmp_path / "model.pt"), tmp_path / "soft", 2, 8, False, kept_share=share)
+        for item in taught:  # a prediction stays with its image
+            grey = greys[item["image"].rsplit("/", 1)[1]]
+            assert np.load(item["soft_label"])[0].max() == grey
+        return [item["image"].rsplit("/", 1)[1] for item in taught]
+
+    assert kept(1.0) == list(greys)
+    assert kept(0.75) == ["half.png", "sure.png", "fair.png"]
+    assert kept(0.5) == kept(0.3) == ["sure.png", "fair.png"]  # rounded up
+    assert kept(0.01) == ["sure.png"]
+
+
+@pytest.mark.parametrize("share", [0, -0.5, 1.5, float("nan")])
+def test_a_share_of_none_or_more_than_all_is_refused_before_anything_is_written(share, items, tmp_path):
+    with pytest.raises(InputError, match=r"kept_share .*: give a share above 0, at most 1"):
+        add_soft_labels(items, saved(tmp_path / "model.pt"), tmp_path / "teacher", 2, 32, kept_share=share)
+    assert not (tmp_path / "teacher").exists()
