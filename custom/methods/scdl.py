@@ -17,6 +17,8 @@ from custom.losses.class_distribution_losses import (
     unlabelled_token_weights,
 )
 from custom.methods.cps import CrossPseudoSupervision
+from custom.methods.dhc import HeterogeneousCoTraining
+from custom.methods.ga_cps import GradientAwareCrossPseudoSupervision
 from custom.methods.mc_net import MutualConsistency
 from custom.methods.trainer import Batch, MethodTrainer
 from custom.networks import SCDLUNet
@@ -25,6 +27,8 @@ from custom.networks.class_distributions import ClassDistributionOutputs
 __all__ = [
     "ClassDistributionLearning",
     "CrossPseudoSupervisionWithSCDL",
+    "GradientAwareCrossPseudoSupervisionWithSCDL",
+    "HeterogeneousCoTrainingWithSCDL",
     "MutualConsistencyWithSCDL",
     "SupervisedWithSCDL",
 ]
@@ -143,3 +147,11 @@ class CrossPseudoSupervisionWithSCDL(ClassDistributionLearning, CrossPseudoSuper
 
 class MutualConsistencyWithSCDL(ClassDistributionLearning, MutualConsistency):
     """SCDL beside MC-Net; `network` is an `SCDLUNet` of two decoders, which share the distributions."""
+
+
+class GradientAwareCrossPseudoSupervisionWithSCDL(ClassDistributionLearning, GradientAwareCrossPseudoSupervision):
+    """SCDL beside GA-CPS; `network` is a `NetworkPair` of two `SCDLUNet`s, each with distributions of its own."""
+
+
+class HeterogeneousCoTrainingWithSCDL(ClassDistributionLearning, HeterogeneousCoTraining):
+    """SCDL beside DHC; `network` is a `NetworkPair` of two `SCDLUNet`s. No such combination is released."""

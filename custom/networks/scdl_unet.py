@@ -67,6 +67,8 @@ class SCDLUNet(UNet):
         temperature: see `ClassDistributions`.
         samples: see `ClassDistributions`.
         token_samples: see `ClassDistributions`.
+        inject_priors: false leaves the priors out, as three of the four released inference scripts do: the
+            distributions are for the losses alone, and the network for inference is a plain `UNet`.
         encoder, encoder_weights, decoder_widths, seed: see `UNet`.
 
     Attributes:
@@ -87,6 +89,7 @@ class SCDLUNet(UNet):
         temperature: float = 0.2,
         samples: int = 50,
         token_samples: int = 2,
+        inject_priors: bool = True,
         encoder: str = "none",
         encoder_weights: str | None = None,
         decoder_widths: Sequence[int] | None = None,
@@ -101,10 +104,26 @@ class SCDLUNet(UNet):
             "samples": samples,
             "token_samples": token_samples,
         }
+        self.inject_priors = inject_priors
+        self._unet_architecture = self.architecture
         self.distributions = ClassDistributions(self.encoder.widths[-1], num_classes, **settings)
         stage_channels = list(reversed(self.decoder_widths[1:]))
-        self.injections = nn.ModuleList(PriorInjection(3 * embedding_channels, stage_channels) for _ in upsampling)
-        self.architecture |= {"network": "SCDLUNet", **settings}
+        decoders = upsampling if inject_priors else ()
+        self.injections = nn.ModuleList(PriorInjection(3 * embedding_channels, stage_channels) for _ in decoders)
+        self.architecture = {
+            **self._unet_architecture,
+            "network": "SCDLUNet",
+            **settings,
+            "inject_priors": inject_priors,
+        }
+
+    def inference_network(self) -> UNet:
+        """The network with the first decoder alone; a `UNet` if no priors are injected. It shares the weights."""
+        if self.inject_priors:
+            return super().inference_network()
+        network = UNet.from_architecture(self._unet_architecture | {"upsampling": self.architecture["upsampling"][:1]})
+        network.encoder, network.decoders, network.heads = self.encoder, self.decoders[:1], self.heads[:1]
+        return network.train(self.training)
 
     def all_logits_with_distributions(self, images: Tensor) -> tuple[list[Tensor], ClassDistributionOutputs]:
         """Images in [0, 1], [B, C, H, W] -> logits [B, K, H, W] of every decoder, and what the logits came from."""
@@ -129,7 +148,7 @@ class SCDLUNet(UNet):
         sizes = [level.shape[-2:] for level in reversed(features[1:])]
         logits = []
         for index in range(decoders):
-            added = self.injections[index](outputs.priors, sizes)
+            added = self.injections[index](outputs.priors, sizes) if self.inject_priors else None
             decoded = self.decoders[index](features, added=added)[-1]
             logits.append(self.scores(index, decoded, images.shape[-2:]))
         return logits, outputs

@@ -13,6 +13,10 @@ from custom.methods import (
     ClassDistributionLearning,
     CrossPseudoSupervision,
     CrossPseudoSupervisionWithSCDL,
+    GradientAwareCrossPseudoSupervision,
+    GradientAwareCrossPseudoSupervisionWithSCDL,
+    HeterogeneousCoTraining,
+    HeterogeneousCoTrainingWithSCDL,
     MutualConsistency,
     MutualConsistencyWithSCDL,
     SupervisedWithSCDL,
@@ -23,6 +27,11 @@ from custom.networks import MeanTeacher, NetworkPair, SCDLUNet, UNet
 from tests.methods.conftest import WIDTHS, learn, make_batch, make_trainer, run
 
 TERMS = ("proxy_to_embedding", "embedding_to_proxy", "anchor")
+PAIRS = (
+    CrossPseudoSupervisionWithSCDL,
+    GradientAwareCrossPseudoSupervisionWithSCDL,
+    HeterogeneousCoTrainingWithSCDL,
+)
 ALL = [SupervisedWithSCDL, CrossPseudoSupervisionWithSCDL, MutualConsistencyWithSCDL]
 
 
@@ -35,7 +44,7 @@ def make_scdl_unet(num_classes=2, seed=0, **settings):
 
 
 def make_network(method, num_classes=2, **settings):
-    if method is CrossPseudoSupervisionWithSCDL:
+    if method in PAIRS:
         return NetworkPair(*(make_scdl_unet(num_classes, seed, **settings) for seed in (0, 1)))
     upsampling = ("bilinear", "transposed") if method is MutualConsistencyWithSCDL else ("bilinear",)
     return make_scdl_unet(num_classes, upsampling=upsampling, **settings)
@@ -146,6 +155,8 @@ def test_weights_and_form_are_options():
     ("method", "base"),
     [
         (CrossPseudoSupervisionWithSCDL, CrossPseudoSupervision),
+        (GradientAwareCrossPseudoSupervisionWithSCDL, GradientAwareCrossPseudoSupervision),
+        (HeterogeneousCoTrainingWithSCDL, HeterogeneousCoTraining),
         (MutualConsistencyWithSCDL, MutualConsistency),
     ],
 )
@@ -166,6 +177,14 @@ def test_terms_of_two_networks_are_summed():
     first, second = plain_terms(network.first, batch), plain_terms(network.second, batch)
     for name in TERMS:
         assert terms[name].item() == pytest.approx(first[name] + second[name], rel=1e-4)
+
+
+def test_without_priors_the_losses_alone_reach_the_encoder_and_nothing_of_them_predicts():
+    network = make_scdl_unet(inject_priors=False)
+    moved = moved_by(network, proxy_to_embedding_weight=1.0)
+    assert {"distributions.proxies", "distributions.embed.0.weight"} <= moved
+    assert any(name.startswith("encoder.blocks.0") for name in moved)
+    assert type(network.inference_network()) is UNet
 
 
 def test_any_method_can_be_the_base_and_calls_on_other_images_do_not_count():
@@ -238,7 +257,8 @@ def moved_by(network, *, batch=None, **weights):
     arguments = {**dict.fromkeys(names, 0.0), **weights, "loss_function": Recorder()}
     loss, _ = trainer_at(0.5, SupervisedWithSCDL, network, **arguments).loss(batch or random_batch(), 0.1)
     loss.backward()
-    return {name for name, parameter in network.named_parameters() if parameter.grad.abs().sum() > 0}
+    gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
+    return {name for name, gradient in gradients.items() if gradient is not None and gradient.any()}
 
 
 def test_gradient_of_the_anchors_reaches_the_centres_alone():

@@ -56,6 +56,15 @@ def of_student(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return of_logits(network.student, images, labels)
 
 
+def of_distributions(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """The same, and how unlike the tokens are to the first class, so that the distributions are in the loss too."""
+    if not isinstance(network, SCDLUNet):
+        return of_logits(network, images, labels)
+    logits, found = network.logits_with_distributions(images)
+    unlike = (1 - found.similarities[..., :1]).mean() + found.priors.square().mean()
+    return dice_and_cross_entropy()(logits, labels) + unlike
+
+
 def of_pair(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return (of_logits(network.first, images, labels) + of_logits(network.second, images, labels)) / 2
 
@@ -131,6 +140,7 @@ NETWORKS = {
     "UNetWithTeacher": Entry(lambda k, seed: UNetWithTeacher(k, seed=seed, upsampling=BOTH, **SMALL), of_student),
     "UNetWithPyramid": Entry(lambda k, seed: UNetWithPyramid(k, seed=seed, **SMALL)),
     "UNetPair": Entry(lambda k, seed: UNetPair(k, seed=seed, **SMALL), of_pair),
+    "SCDLUNet, no priors": Entry(lambda k, seed: SCDLUNet(k, seed=seed, inject_priors=False, **SCDL), of_distributions),
     "SCDLUNetPair": Entry(lambda k, seed: SCDLUNetPair(k, seed=seed, **SCDL), of_pair),
     "UNetWithRectifier": Entry(lambda k, seed: UNetWithRectifier(k, seed=seed, **RECTIFIER), of_rectifier),
 }

@@ -122,3 +122,13 @@ def test_inference_network_is_the_first_decoder_with_its_injections():
     assert torch.equal(smaller.logits(images), network.logits(images))
     assert smaller.distributions is network.distributions
     assert smaller.inference_network() is smaller
+
+
+def test_without_priors_it_answers_as_the_plain_network_that_it_leaves_for_inference():
+    network = SCDLUNet(3, widths=(4, 8, 8, 8, 8), embedding_channels=8, seed=0, inject_priors=False).eval()
+    plain = network.inference_network()
+    images = torch.rand(1, 3, 32, 32)
+    assert type(plain) is UNet
+    assert torch.equal(plain.logits(images), network.logits(images))
+    assert not list(network.injections.parameters())
+    assert SCDLUNet.from_architecture(network.architecture).inject_priors is False
