@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "cps": ["CrossPseudoSupervision"],
         "diffrect": ["DiffRect"],
         "distilled": ["Distilled"],
+        "dtc": ["DualTaskConsistency"],
         "fixmatch": ["FixMatch"],
         "ict": ["InterpolationConsistency"],
         "mc_net": ["MutualConsistency"],

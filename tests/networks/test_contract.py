@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from custom.checkpoints import load_checkpoint, save_atomically
 from custom.errors import InputError
 from custom.first_stage import build_first_stage
+from custom.labels import signed_distances
 from custom.losses import SoftLabelDiceLoss
 from custom.methods.trainer import dice_and_cross_entropy
 from custom.networks import (
@@ -24,6 +25,7 @@ from custom.networks import (
     SemiGDA,
     UNet,
     UNetPair,
+    UNetWithDistances,
     UNetWithPyramid,
     UNetWithRectifier,
     UNetWithTeacher,
@@ -58,6 +60,13 @@ def of_student(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 def of_pair(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return (of_logits(network.first, images, labels) + of_logits(network.second, images, labels)) / 2
+
+
+def of_distances(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """The loss of the logits, and the squared error of the signed distances."""
+    logits, distances = network.logits_and_distances(images)
+    target = signed_distances(labels, network.num_classes)
+    return dice_and_cross_entropy()(logits, labels) + (distances - target).square().mean()
 
 
 def of_branches(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -129,6 +138,7 @@ NETWORKS = {
     "UNet, two decoders": Entry(lambda k, seed: UNet(k, seed=seed, upsampling=BOTH, **SMALL)),
     "SCDLUNet, two decoders": Entry(lambda k, seed: SCDLUNet(k, seed=seed, upsampling=BOTH, **SCDL)),
     "UNetWithTeacher": Entry(lambda k, seed: UNetWithTeacher(k, seed=seed, upsampling=BOTH, **SMALL), of_student),
+    "UNetWithDistances": Entry(lambda k, seed: UNetWithDistances(k, seed=seed, **SMALL), of_distances),
     "UNetWithPyramid": Entry(lambda k, seed: UNetWithPyramid(k, seed=seed, **SMALL)),
     "UNetPair": Entry(lambda k, seed: UNetPair(k, seed=seed, **SMALL), of_pair),
     "SCDLUNetPair": Entry(lambda k, seed: SCDLUNetPair(k, seed=seed, **SCDL), of_pair),
