@@ -28,6 +28,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "supervised": ["Supervised"],
         "trainer": ["MethodTrainer"],
         "ua_mt": ["UncertaintyAwareMeanTeacher"],
+        "unco": ["UncertaintyCoEstimator"],
         "unimatch_v2": ["UniMatchV2"],
         "urpc": ["UncertaintyRectifiedPyramidConsistency"],
         "weight_average": ["WeightAverage"],

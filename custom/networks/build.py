@@ -17,7 +17,15 @@ from custom.networks.scdl_unet import SCDLUNet
 from custom.networks.training_networks import MeanTeacher, NetworkPair
 from custom.networks.unet import UNet
 
-__all__ = ["SCDLUNetPair", "UNetPair", "UNetWithDistances", "UNetWithPyramid", "UNetWithRectifier", "UNetWithTeacher"]
+__all__ = [
+    "SCDLUNetPair",
+    "UNetPair",
+    "UNetPairWithTeachers",
+    "UNetWithDistances",
+    "UNetWithPyramid",
+    "UNetWithRectifier",
+    "UNetWithTeacher",
+]
 
 SEEDS = 2**32  # as many as NumPy has
 
@@ -57,6 +65,36 @@ class SCDLUNetPair(UNetPair):
     """
 
     arguments_of = SCDLUNet
+
+
+class UNetPairWithTeachers(NetworkPair):
+    """Two U-Nets of different initial weights, those of `seed` and of `seed + 1`, each with a teacher of its own.
+
+    >>> from custom.networks import UNetPairWithTeachers
+    >>> pair = UNetPairWithTeachers(num_classes=3, seed=0)
+    >>> pair.first.teacher.num_classes, pair.inference_network() is pair.first.student
+    (3, True)
+
+    Args:
+        num_classes: K, with the background.
+        decay: of both teachers, see `MeanTeacher`.
+        warm_up: of both teachers, see `MeanTeacher`.
+        seed: seed of the first one's initial weights; None draws both from the random numbers as they are.
+        arguments: further arguments of `UNet`.
+    """
+
+    arguments_of = UNet
+
+    def __init__(
+        self,
+        num_classes: int = 2,
+        decay: float = 0.99,
+        warm_up: bool = True,
+        seed: int | None = None,
+        **arguments: Any,
+    ) -> None:
+        students = (UNet(num_classes, seed=each, **arguments) for each in _two_seeds(seed))
+        super().__init__(*(MeanTeacher(student, decay, warm_up) for student in students))
 
 
 class UNetWithTeacher(MeanTeacher):

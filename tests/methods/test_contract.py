@@ -33,6 +33,7 @@ from custom.methods import (
     Supervised,
     SupervisedWithSCDL,
     UncertaintyAwareMeanTeacher,
+    UncertaintyCoEstimator,
     UncertaintyRectifiedPyramidConsistency,
     UniMatchV2,
 )
@@ -43,6 +44,7 @@ from custom.networks import (
     SemiGDA,
     UNet,
     UNetPair,
+    UNetPairWithTeachers,
     UNetWithDistances,
     UNetWithPyramid,
     UNetWithRectifier,
@@ -122,6 +124,7 @@ METHODS = {
     "BCP": of(BidirectionalCopyPaste, UNetWithTeacher, SMALL | {"warm_up": False}, pretrain_share=0.5),
     "Distilled": of_distilled,
     "CPS": of(CrossPseudoSupervision, UNetPair, SMALL),
+    "UnCo": of(UncertaintyCoEstimator, UNetPairWithTeachers, SMALL, copies=2),
     "MC-Net": of(MutualConsistency, UNet, SMALL | TWO_DECODERS),
     "URPC": of(UncertaintyRectifiedPyramidConsistency, UNetWithPyramid, SMALL),
     "DTC": of(DualTaskConsistency, UNetWithDistances, SMALL),

@@ -25,6 +25,7 @@ from custom.networks import (
     SemiGDA,
     UNet,
     UNetPair,
+    UNetPairWithTeachers,
     UNetWithDistances,
     UNetWithPyramid,
     UNetWithRectifier,
@@ -60,6 +61,10 @@ def of_student(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 def of_pair(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return (of_logits(network.first, images, labels) + of_logits(network.second, images, labels)) / 2
+
+
+def of_students(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    return (of_student(network.first, images, labels) + of_student(network.second, images, labels)) / 2
 
 
 def of_distances(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -141,6 +146,7 @@ NETWORKS = {
     "UNetWithDistances": Entry(lambda k, seed: UNetWithDistances(k, seed=seed, **SMALL), of_distances),
     "UNetWithPyramid": Entry(lambda k, seed: UNetWithPyramid(k, seed=seed, **SMALL)),
     "UNetPair": Entry(lambda k, seed: UNetPair(k, seed=seed, **SMALL), of_pair),
+    "UNetPairWithTeachers": Entry(lambda k, seed: UNetPairWithTeachers(k, seed=seed, **SMALL), of_students),
     "SCDLUNetPair": Entry(lambda k, seed: SCDLUNetPair(k, seed=seed, **SCDL), of_pair),
     "UNetWithRectifier": Entry(lambda k, seed: UNetWithRectifier(k, seed=seed, **RECTIFIER), of_rectifier),
 }
