@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "values": ["IGNORED_LABEL", "MOST_CLASSES"],
         "ignored": ["clear_ignored", "decided", "decided_cells", "mean_loss"],
+        "signed_distances": ["signed_distances"],
         "codec": ["LabelCodec", "most_likely"],
         "colours": ["colour_labels", "colour_palette", "distant_palette"],
         "palette_codec": ["PaletteCodec", "make_label_codec"],

@@ -7,8 +7,17 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "build": ["SCDLUNetPair", "UNetPair", "UNetWithPyramid", "UNetWithRectifier", "UNetWithTeacher"],
+        "build": [
+            "SCDLUNetPair",
+            "UNetPair",
+            "UNetPairWithTeachers",
+            "UNetWithDistances",
+            "UNetWithPyramid",
+            "UNetWithRectifier",
+            "UNetWithTeacher",
+        ],
         "diffrect": ["DiffRectNetworks", "LabelRectifier"],
+        "distance_unet": ["DistanceUNet"],
         "encoders": ["build_encoder"],
         "lite_encoder": ["EfficientNetLiteEncoder"],
         "latent_mapper": ["LatentMapper"],

@@ -1,7 +1,7 @@
 """Several networks at once, built from the arguments of one U-Net: what a configuration names.
 
-Each is one of `training_networks.py`, `pyramid_unet.py` or `diffrect.py` with its U-Nets made here, so that a
-configuration gives numbers and names only. The same seed always gives the same initial weights, bit for bit.
+Each is one of `training_networks.py`, `pyramid_unet.py`, `distance_unet.py` or `diffrect.py` with its U-Nets made here,
+so that a configuration gives numbers and names only. The same seed always gives the same initial weights, bit for bit.
 """
 
 from __future__ import annotations
@@ -10,13 +10,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from custom.networks.diffrect import DiffRectNetworks, LabelRectifier
+from custom.networks.distance_unet import DistanceUNet
 from custom.networks.encoders import DROPOUT, WIDTHS
 from custom.networks.pyramid_unet import PyramidUNet
 from custom.networks.scdl_unet import SCDLUNet
 from custom.networks.training_networks import MeanTeacher, NetworkPair
 from custom.networks.unet import UNet
 
-__all__ = ["SCDLUNetPair", "UNetPair", "UNetWithPyramid", "UNetWithRectifier", "UNetWithTeacher"]
+__all__ = [
+    "SCDLUNetPair",
+    "UNetPair",
+    "UNetPairWithTeachers",
+    "UNetWithDistances",
+    "UNetWithPyramid",
+    "UNetWithRectifier",
+    "UNetWithTeacher",
+]
 
 SEEDS = 2**32  # as many as NumPy has
 
@@ -58,6 +67,36 @@ class SCDLUNetPair(UNetPair):
     arguments_of = SCDLUNet
 
 
+class UNetPairWithTeachers(NetworkPair):
+    """Two U-Nets of different initial weights, those of `seed` and of `seed + 1`, each with a teacher of its own.
+
+    >>> from custom.networks import UNetPairWithTeachers
+    >>> pair = UNetPairWithTeachers(num_classes=3, seed=0)
+    >>> pair.first.teacher.num_classes, pair.inference_network() is pair.first.student
+    (3, True)
+
+    Args:
+        num_classes: K, with the background.
+        decay: of both teachers, see `MeanTeacher`.
+        warm_up: of both teachers, see `MeanTeacher`.
+        seed: seed of the first one's initial weights; None draws both from the random numbers as they are.
+        arguments: further arguments of `UNet`.
+    """
+
+    arguments_of = UNet
+
+    def __init__(
+        self,
+        num_classes: int = 2,
+        decay: float = 0.99,
+        warm_up: bool = True,
+        seed: int | None = None,
+        **arguments: Any,
+    ) -> None:
+        students = (UNet(num_classes, seed=each, **arguments) for each in _two_seeds(seed))
+        super().__init__(*(MeanTeacher(student, decay, warm_up) for student in students))
+
+
 class UNetWithTeacher(MeanTeacher):
     """A U-Net and its teacher, see `MeanTeacher`.
 
@@ -76,6 +115,24 @@ class UNetWithTeacher(MeanTeacher):
 
     def __init__(self, num_classes: int = 2, decay: float = 0.99, warm_up: bool = True, **arguments: Any) -> None:
         super().__init__(UNet(num_classes, **arguments), decay, warm_up)
+
+
+class UNetWithDistances(DistanceUNet):
+    """A U-Net with a head for signed distances, see `DistanceUNet`.
+
+    >>> from custom.networks import UNetWithDistances
+    >>> UNetWithDistances(num_classes=3, seed=0).distance_head.out_channels
+    2
+
+    Args:
+        num_classes: K, with the background.
+        arguments: further arguments of `UNet`, such as `seed`.
+    """
+
+    arguments_of = UNet
+
+    def __init__(self, num_classes: int = 2, **arguments: Any) -> None:
+        super().__init__(UNet(num_classes, **arguments))
 
 
 class UNetWithPyramid(PyramidUNet):

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "augmentation": ["RandColourJitterd", "RandShiftScaleRotated"],
+        "batch_colours": ["BatchColourJitter"],
         "branches": ["SplitBranchesd"],
         "brightness": ["EnsureBrightnessd"],
         "enhancement": ["RandEnhanced"],

@@ -6,6 +6,7 @@ from ignite.utils import manual_seed
 
 from custom.networks import (
     DiffRectNetworks,
+    DistanceUNet,
     LabelRectifier,
     MeanTeacher,
     NetworkPair,
@@ -15,6 +16,8 @@ from custom.networks import (
     SemiGDA,
     UNet,
     UNetPair,
+    UNetPairWithTeachers,
+    UNetWithDistances,
     UNetWithPyramid,
     UNetWithRectifier,
     UNetWithTeacher,
@@ -58,6 +61,17 @@ BUILT = {
     "UNetPair": (
         lambda seed: UNetPair(3, seed=seed, **SMALL),
         lambda seed: NetworkPair(after_seed(seed, UNet, 3, **SMALL), after_seed(seed + 1, UNet, 3, **SMALL)),
+    ),
+    "UNetPairWithTeachers": (
+        lambda seed: UNetPairWithTeachers(3, seed=seed, decay=0.5, **SMALL),
+        lambda seed: NetworkPair(
+            MeanTeacher(after_seed(seed, UNet, 3, **SMALL), 0.5),
+            MeanTeacher(after_seed(seed + 1, UNet, 3, **SMALL), 0.5),
+        ),
+    ),
+    "UNetWithDistances": (
+        lambda seed: UNetWithDistances(3, seed=seed, **SMALL),
+        lambda seed: DistanceUNet(after_seed(seed, UNet, 3, **SMALL)),
     ),
     "SCDLUNetPair": (
         lambda seed: SCDLUNetPair(3, seed=seed, **SCDL),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from custom.checkpoints import load_checkpoint, save_atomically
 from custom.errors import InputError
 from custom.first_stage import build_first_stage
+from custom.labels import signed_distances
 from custom.losses import SoftLabelDiceLoss
 from custom.methods.trainer import dice_and_cross_entropy
 from custom.networks import (
@@ -24,6 +25,8 @@ from custom.networks import (
     SemiGDA,
     UNet,
     UNetPair,
+    UNetPairWithTeachers,
+    UNetWithDistances,
     UNetWithPyramid,
     UNetWithRectifier,
     UNetWithTeacher,
@@ -67,6 +70,17 @@ def of_distributions(network: nn.Module, images: Tensor, labels: Tensor) -> Tens
 
 def of_pair(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return (of_logits(network.first, images, labels) + of_logits(network.second, images, labels)) / 2
+
+
+def of_students(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    return (of_student(network.first, images, labels) + of_student(network.second, images, labels)) / 2
+
+
+def of_distances(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """The loss of the logits, and the squared error of the signed distances."""
+    logits, distances = network.logits_and_distances(images)
+    target = signed_distances(labels, network.num_classes)
+    return dice_and_cross_entropy()(logits, labels) + (distances - target).square().mean()
 
 
 def of_branches(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -138,9 +152,11 @@ NETWORKS = {
     "UNet, two decoders": Entry(lambda k, seed: UNet(k, seed=seed, upsampling=BOTH, **SMALL)),
     "SCDLUNet, two decoders": Entry(lambda k, seed: SCDLUNet(k, seed=seed, upsampling=BOTH, **SCDL)),
     "UNetWithTeacher": Entry(lambda k, seed: UNetWithTeacher(k, seed=seed, upsampling=BOTH, **SMALL), of_student),
+    "UNetWithDistances": Entry(lambda k, seed: UNetWithDistances(k, seed=seed, **SMALL), of_distances),
     "UNetWithPyramid": Entry(lambda k, seed: UNetWithPyramid(k, seed=seed, **SMALL)),
     "UNetPair": Entry(lambda k, seed: UNetPair(k, seed=seed, **SMALL), of_pair),
     "SCDLUNet, no priors": Entry(lambda k, seed: SCDLUNet(k, seed=seed, inject_priors=False, **SCDL), of_distributions),
+    "UNetPairWithTeachers": Entry(lambda k, seed: UNetPairWithTeachers(k, seed=seed, **SMALL), of_students),
     "SCDLUNetPair": Entry(lambda k, seed: SCDLUNetPair(k, seed=seed, **SCDL), of_pair),
     "UNetWithRectifier": Entry(lambda k, seed: UNetWithRectifier(k, seed=seed, **RECTIFIER), of_rectifier),
 }
