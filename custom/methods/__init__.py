@@ -29,6 +29,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "ua_mt": ["UncertaintyAwareMeanTeacher"],
         "unimatch_v2": ["UniMatchV2"],
         "urpc": ["UncertaintyRectifiedPyramidConsistency"],
+        "vclipseg": ["VCLIPSeg"],
         "weight_average": ["WeightAverage"],
     },
 )
