@@ -35,6 +35,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "unco": ["UncertaintyCoEstimator"],
         "unimatch_v2": ["UniMatchV2"],
         "urpc": ["UncertaintyRectifiedPyramidConsistency"],
+        "vclipseg": ["VCLIPSeg"],
         "weight_average": ["WeightAverage"],
     },
 )

@@ -31,5 +31,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "trainable_encoder": ["TrainableEncoder"],
         "training_networks": ["MeanTeacher", "NetworkPair", "TrainingNetworks"],
         "unet": ["UNet"],
+        "vclip_unet": ["VCLIPSegNetworks", "VCLIPUNet"],
     },
 )

@@ -195,6 +195,7 @@ COMMANDS: dict[str, Kinds] = {
         "ema_decay": optional(number(0, 1, above=True, below=True)),
         "initial_weights": optional(PATH),
         "teacher": optional(one_or_several(PATH, 16)),
+        "text_embeddings": optional(PATH),
         "preset": NAME,
         "method": NAME,
         "channels_last": YES_OR_NO,

@@ -40,6 +40,7 @@ from custom.methods import (
     UncertaintyCoEstimator,
     UncertaintyRectifiedPyramidConsistency,
     UniMatchV2,
+    VCLIPSeg,
 )
 from custom.methods.trainer import MethodTrainer, dice_and_cross_entropy
 from custom.networks import (
@@ -53,6 +54,7 @@ from custom.networks import (
     UNetWithPyramid,
     UNetWithRectifier,
     UNetWithTeacher,
+    VCLIPSegNetworks,
     load_model,
     save_model,
 )
@@ -101,6 +103,12 @@ def of_semigda(
     return make
 
 
+def of_vclipseg(num_classes: int, batches: list[dict], learning_rate: float = 0.01, **arguments: Any) -> MethodTrainer:
+    """VCLIPSeg with a larger step: the Dice loss of the foreground, without cross-entropy, begins with small gradients."""
+    network = VCLIPSegNetworks(num_classes, **SMALL, dropout=(0.0,) * len(WIDTHS))
+    return make_trainer(VCLIPSeg, network, batches, learning_rate=4 * learning_rate, **arguments)
+
+
 def of_distilled(num_classes: int, batches: list[dict], **arguments: Any) -> MethodTrainer:
     """Distillation from a teacher that is half certain of the class which is brightest where the image is."""
     taught = copy.deepcopy(batches)
@@ -135,6 +143,7 @@ METHODS = {
     "URPC": of(UncertaintyRectifiedPyramidConsistency, UNetWithPyramid, SMALL),
     "DTC": of(DualTaskConsistency, UNetWithDistances, SMALL),
     "DiffRect": of_two_optimizers,
+    "VCLIPSeg": of_vclipseg,
     "SCDL": of(SupervisedWithSCDL, SCDLUNet, SCDL, scdl_start=0.0),
     "SCDL by tokens": of(SupervisedWithSCDL, SCDLUNet, SCDL, scdl_start=0.0, proxy_to_embedding_form="token"),
     "CPS with SCDL": of(CrossPseudoSupervisionWithSCDL, SCDLUNetPair, SCDL, scdl_start=0.0),

@@ -30,6 +30,7 @@ from custom.networks import (
     UNetWithPyramid,
     UNetWithRectifier,
     UNetWithTeacher,
+    VCLIPSegNetworks,
     load_model,
     load_trained_weights,
     model_details,
@@ -104,6 +105,14 @@ def of_rectifier(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return of_logits(network.segmenter, images, labels) + dice_and_cross_entropy()(rectified.logits, labels) + latent
 
 
+def of_projections(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """The loss of the logits, and the squared distance of the projections from the vector of the last class."""
+    logits, projections = network.all_logits_with_projections(images)
+    text = network.text_vectors[-1, :, None, None]
+    supervised = sum(dice_and_cross_entropy()(each, labels) for each in logits) / len(logits)
+    return supervised + sum((each - text).square().mean() for each in projections)
+
+
 # The networks
 
 
@@ -158,6 +167,7 @@ NETWORKS = {
     "SCDLUNet, no priors": Entry(lambda k, seed: SCDLUNet(k, seed=seed, inject_priors=False, **SCDL), of_distributions),
     "UNetPairWithTeachers": Entry(lambda k, seed: UNetPairWithTeachers(k, seed=seed, **SMALL), of_students),
     "SCDLUNetPair": Entry(lambda k, seed: SCDLUNetPair(k, seed=seed, **SCDL), of_pair),
+    "VCLIPSegNetworks": Entry(lambda k, seed: VCLIPSegNetworks(k, seed=seed, text_channels=16, **SMALL), of_projections),
     "UNetWithRectifier": Entry(lambda k, seed: UNetWithRectifier(k, seed=seed, **RECTIFIER), of_rectifier),
 }
 
