@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "fixmatch": ["FixMatch"],
         "ict": ["InterpolationConsistency"],
         "mc_net": ["MutualConsistency"],
+        "mcf": ["MutualCorrection"],
         "scdl": [
             "ClassDistributionLearning",
             "CrossPseudoSupervisionWithSCDL",

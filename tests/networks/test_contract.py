@@ -146,6 +146,7 @@ NETWORKS = {
     "UNetWithDistances": Entry(lambda k, seed: UNetWithDistances(k, seed=seed, **SMALL), of_distances),
     "UNetWithPyramid": Entry(lambda k, seed: UNetWithPyramid(k, seed=seed, **SMALL)),
     "UNetPair": Entry(lambda k, seed: UNetPair(k, seed=seed, **SMALL), of_pair),
+    "UNetPair, different": Entry(lambda k, seed: UNetPair(k, seed=seed, second={"upsampling": BOTH}, **SMALL), of_pair),
     "UNetPairWithTeachers": Entry(lambda k, seed: UNetPairWithTeachers(k, seed=seed, **SMALL), of_students),
     "SCDLUNetPair": Entry(lambda k, seed: SCDLUNetPair(k, seed=seed, **SCDL), of_pair),
     "UNetWithRectifier": Entry(lambda k, seed: UNetWithRectifier(k, seed=seed, **RECTIFIER), of_rectifier),
