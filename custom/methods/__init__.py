@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "ict": ["InterpolationConsistency"],
         "mc_net": ["MutualConsistency"],
         "mcf": ["MutualCorrection"],
+        "pmt": ["ProgressiveMeanTeacher"],
         "scdl": [
             "ClassDistributionLearning",
             "CrossPseudoSupervisionWithSCDL",
