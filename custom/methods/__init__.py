@@ -18,6 +18,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "ga_cps": ["GradientAwareCrossPseudoSupervision"],
         "ict": ["InterpolationConsistency"],
         "mc_net": ["MutualConsistency"],
+        "mcf": ["MutualCorrection"],
+        "pmt": ["ProgressiveMeanTeacher"],
         "scdl": [
             "ClassDistributionLearning",
             "CrossPseudoSupervisionWithSCDL",

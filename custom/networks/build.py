@@ -6,7 +6,7 @@ so that a configuration gives numbers and names only. The same seed always gives
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from custom.networks.diffrect import DiffRectNetworks, LabelRectifier
@@ -41,13 +41,20 @@ class UNetPair(NetworkPair):
     Args:
         num_classes: K, with the background.
         seed: seed of the first one's initial weights; None draws both from the random numbers as they are.
+        second: arguments in which the second one differs from the first one; None for none.
         arguments: further arguments of `UNet`.
     """
 
     arguments_of = UNet
 
-    def __init__(self, num_classes: int = 2, seed: int | None = None, **arguments: Any) -> None:
-        super().__init__(*(self.arguments_of(num_classes, seed=each, **arguments) for each in _two_seeds(seed)))
+    def __init__(
+        self, num_classes: int = 2, seed: int | None = None, second: Mapping[str, Any] | None = None, **arguments: Any
+    ) -> None:
+        one, other = _two_seeds(seed)
+        super().__init__(
+            self.arguments_of(num_classes, seed=one, **arguments),
+            self.arguments_of(num_classes, seed=other, **{**arguments, **(second or {})}),
+        )
 
 
 class SCDLUNetPair(UNetPair):
@@ -61,6 +68,7 @@ class SCDLUNetPair(UNetPair):
     Args:
         num_classes: K, with the background.
         seed: seed of the first one's initial weights; None draws both from the random numbers as they are.
+        second: see `UNetPair`.
         arguments: further arguments of `SCDLUNet`.
     """
 

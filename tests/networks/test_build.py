@@ -62,6 +62,12 @@ BUILT = {
         lambda seed: UNetPair(3, seed=seed, **SMALL),
         lambda seed: NetworkPair(after_seed(seed, UNet, 3, **SMALL), after_seed(seed + 1, UNet, 3, **SMALL)),
     ),
+    "UNetPair, different": (
+        lambda seed: UNetPair(3, seed=seed, second={"encoder": "resnet18", "encoder_weights": None}, **SMALL),
+        lambda seed: NetworkPair(
+            after_seed(seed, UNet, 3, **SMALL), after_seed(seed + 1, UNet, 3, encoder="resnet18", **SMALL)
+        ),
+    ),
     "UNetPairWithTeachers": (
         lambda seed: UNetPairWithTeachers(3, seed=seed, decay=0.5, **SMALL),
         lambda seed: NetworkPair(
