@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "distilled": ["Distilled"],
         "fixmatch": ["FixMatch"],
         "ga_cps": ["GradientAwareCrossPseudoSupervision"],
+        "genericssl": ["GenericSSL"],
         "ict": ["InterpolationConsistency"],
         "mc_net": ["MutualConsistency"],
         "scdl": [

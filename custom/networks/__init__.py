@@ -7,9 +7,17 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "build": ["SCDLUNetPair", "UNetPair", "UNetWithPyramid", "UNetWithRectifier", "UNetWithTeacher"],
+        "build": [
+            "SCDLUNetPair",
+            "UNetPair",
+            "UNetWithDenoiser",
+            "UNetWithPyramid",
+            "UNetWithRectifier",
+            "UNetWithTeacher",
+        ],
         "diffrect": ["DiffRectNetworks", "LabelRectifier"],
         "encoders": ["build_encoder"],
+        "generic_ssl": ["GenericSSLNetworks"],
         "lite_encoder": ["EfficientNetLiteEncoder"],
         "latent_mapper": ["LatentMapper"],
         "mask_branch": ["MaskBranch"],

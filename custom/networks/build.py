@@ -11,12 +11,20 @@ from typing import Any
 
 from custom.networks.diffrect import DiffRectNetworks, LabelRectifier
 from custom.networks.encoders import DROPOUT, WIDTHS
+from custom.networks.generic_ssl import GenericSSLNetworks
 from custom.networks.pyramid_unet import PyramidUNet
 from custom.networks.scdl_unet import SCDLUNet
 from custom.networks.training_networks import MeanTeacher, NetworkPair
 from custom.networks.unet import UNet
 
-__all__ = ["SCDLUNetPair", "UNetPair", "UNetWithPyramid", "UNetWithRectifier", "UNetWithTeacher"]
+__all__ = [
+    "SCDLUNetPair",
+    "UNetPair",
+    "UNetWithDenoiser",
+    "UNetWithPyramid",
+    "UNetWithRectifier",
+    "UNetWithTeacher",
+]
 
 SEEDS = 2**32  # as many as NumPy has
 
@@ -76,6 +84,32 @@ class UNetWithTeacher(MeanTeacher):
 
     def __init__(self, num_classes: int = 2, decay: float = 0.99, warm_up: bool = True, **arguments: Any) -> None:
         super().__init__(UNet(num_classes, **arguments), decay, warm_up)
+
+
+class UNetWithDenoiser(GenericSSLNetworks):
+    """A U-Net with a denoiser of labels and a further decoder, see `GenericSSLNetworks`.
+
+    >>> from custom.networks import UNetWithDenoiser
+    >>> len(UNetWithDenoiser(num_classes=3, seed=0, sampling_steps=4).diffusion.sampling)
+    4
+
+    Args:
+        num_classes: K, with the background.
+        diffusion_steps, sampling_steps, time_channels: see `GenericSSLNetworks`.
+        arguments: further arguments of `UNet`, such as `seed`.
+    """
+
+    arguments_of = UNet
+
+    def __init__(
+        self,
+        num_classes: int = 2,
+        diffusion_steps: int = 1000,
+        sampling_steps: int = 10,
+        time_channels: int = 512,
+        **arguments: Any,
+    ) -> None:
+        super().__init__(UNet(num_classes, **arguments), diffusion_steps, sampling_steps, time_channels)
 
 
 class UNetWithPyramid(PyramidUNet):

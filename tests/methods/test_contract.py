@@ -23,6 +23,7 @@ from custom.methods import (
     DiffRect,
     Distilled,
     FixMatch,
+    GenericSSL,
     GradientAwareCrossPseudoSupervision,
     GradientAwareCrossPseudoSupervisionWithSCDL,
     HeterogeneousCoTraining,
@@ -46,6 +47,7 @@ from custom.networks import (
     SemiGDA,
     UNet,
     UNetPair,
+    UNetWithDenoiser,
     UNetWithPyramid,
     UNetWithRectifier,
     UNetWithTeacher,
@@ -58,6 +60,7 @@ from tests.methods.conftest import WIDTHS, dice_of, disc_batches, make_batch, ma
 TWO_DECODERS = {"upsampling": ("bilinear", "transposed")}
 SMALL = {"widths": WIDTHS, "seed": 0}
 SCDL = {**SMALL, "embedding_channels": 8, "samples": 5}
+DENOISER = {**SMALL, "sampling_steps": 2, "time_channels": 16}
 RECTIFIER = {**SMALL, "denoiser_widths": (8, 8), "time_channels": 16}
 
 # One line each: how to make a trainer from a number of classes, batches and arguments of `make_trainer`
@@ -126,6 +129,7 @@ METHODS = {
     "CPS": of(CrossPseudoSupervision, UNetPair, SMALL),
     "GA-CPS": of(GradientAwareCrossPseudoSupervision, UNetPair, SMALL),
     "DHC": of(HeterogeneousCoTraining, UNetPair, SMALL),
+    "GenericSSL": of(GenericSSL, UNetWithDenoiser, DENOISER),
     "MC-Net": of(MutualConsistency, UNet, SMALL | TWO_DECODERS),
     "URPC": of(UncertaintyRectifiedPyramidConsistency, UNetWithPyramid, SMALL),
     "DiffRect": of_two_optimizers,

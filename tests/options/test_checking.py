@@ -21,7 +21,10 @@ QUICKSTART = CONFIGS / "quickstart.yaml"
 MASK_BRANCH = OVERLAYS / "networks" / "mask_branch.yaml"
 METHODS = {
     name: OVERLAYS / "methods" / f"{name}.yaml"
-    for name in ("diffrect", "scdl_cps", "ict", "fixmatch", "mc_net", "ua_mt", "distilled", "bcp")
+    for name in (
+        *("diffrect", "scdl_cps", "ict", "fixmatch", "mc_net", "ua_mt", "distilled", "bcp"),
+        *("ga_cps", "dhc", "genericssl"),
+    )
 }
 OWN_FILE = "is no option: change it in a file of your own"
 
