@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "dtc": ["DualTaskConsistency"],
         "fixmatch": ["FixMatch"],
         "ga_cps": ["GradientAwareCrossPseudoSupervision"],
+        "genericssl": ["GenericSSL"],
         "ict": ["InterpolationConsistency"],
         "mc_net": ["MutualConsistency"],
         "mcf": ["MutualCorrection"],

@@ -12,6 +12,7 @@ from typing import Any
 from custom.networks.diffrect import DiffRectNetworks, LabelRectifier
 from custom.networks.distance_unet import DistanceUNet
 from custom.networks.encoders import DROPOUT, WIDTHS
+from custom.networks.generic_ssl import GenericSSLNetworks
 from custom.networks.pyramid_unet import PyramidUNet
 from custom.networks.scdl_unet import SCDLUNet
 from custom.networks.training_networks import MeanTeacher, NetworkPair
@@ -22,6 +23,7 @@ __all__ = [
     "UNetPair",
     "UNetPairWithTeachers",
     "UNetWithDistances",
+    "UNetWithDenoiser",
     "UNetWithPyramid",
     "UNetWithRectifier",
     "UNetWithTeacher",
@@ -134,6 +136,16 @@ class UNetWithDistances(DistanceUNet):
 
     Args:
         num_classes: K, with the background.
+class UNetWithDenoiser(GenericSSLNetworks):
+    """A U-Net with a denoiser of labels and a further decoder, see `GenericSSLNetworks`.
+
+    >>> from custom.networks import UNetWithDenoiser
+    >>> len(UNetWithDenoiser(num_classes=3, seed=0, sampling_steps=4).diffusion.sampling)
+    4
+
+    Args:
+        num_classes: K, with the background.
+        diffusion_steps, sampling_steps, time_channels: see `GenericSSLNetworks`.
         arguments: further arguments of `UNet`, such as `seed`.
     """
 
@@ -141,6 +153,15 @@ class UNetWithDistances(DistanceUNet):
 
     def __init__(self, num_classes: int = 2, **arguments: Any) -> None:
         super().__init__(UNet(num_classes, **arguments))
+    def __init__(
+        self,
+        num_classes: int = 2,
+        diffusion_steps: int = 1000,
+        sampling_steps: int = 10,
+        time_channels: int = 512,
+        **arguments: Any,
+    ) -> None:
+        super().__init__(UNet(num_classes, **arguments), diffusion_steps, sampling_steps, time_channels)
 
 
 class UNetWithPyramid(PyramidUNet):

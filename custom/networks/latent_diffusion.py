@@ -30,6 +30,7 @@ class LatentDiffusion:
         sampler: "ddim", without noise (released code), or "ddpm", with noise in every step (paper).
         clip: clip predictions of x_0 to [-1, 1] while sampling, as the released code does. The latents it is trained on
             have no such range.
+        beta_schedule: diffusers' name of the schedule: the cosine one, or "linear" from 1e-4 to 0.02.
 
     Attributes:
         sampling: the steps of sampling, the noisiest first.
@@ -38,17 +39,24 @@ class LatentDiffusion:
         InputError: unknown sampler, or number of sampling steps out of range.
     """
 
-    def __init__(self, steps: int = 10, sampling_steps: int = 2, sampler: str = "ddim", clip: bool = False) -> None:
+    def __init__(
+        self,
+        steps: int = 10,
+        sampling_steps: int = 2,
+        sampler: str = "ddim",
+        clip: bool = False,
+        beta_schedule: str = "squaredcos_cap_v2",
+    ) -> None:
         if sampler not in SOLVERS:
             raise InputError(f"sampler {sampler!r}: choose 'ddim' or 'ddpm'")
         if not 1 <= sampling_steps <= steps:
             raise InputError(f"sampling_steps {sampling_steps}: give 1 to diffusion_steps, which is {steps}")
         self.clip = clip
         self.sampling = np.linspace(steps - 1, 0, sampling_steps).round().astype(int).tolist()
-        self.schedule = DDPMScheduler(num_train_timesteps=steps, beta_schedule="squaredcos_cap_v2")
+        self.schedule = DDPMScheduler(num_train_timesteps=steps, beta_schedule=beta_schedule)
         self.solver = DPMSolverMultistepScheduler(
             num_train_timesteps=steps,
-            beta_schedule="squaredcos_cap_v2",
+            beta_schedule=beta_schedule,
             prediction_type="sample",
             algorithm_type=SOLVERS[sampler],
             solver_order=1,

@@ -105,6 +105,7 @@ NETWORKS: Kinds = {
     "network_def#samples": whole(1, 100_000),
     "network_def#decay": number(0, 1),
     "network_def#warm_up": YES_OR_NO,
+    "network_def#inject_priors": YES_OR_NO,
 }
 METHODS: Kinds = {  # of custom/methods
     "align#validation#interval": INTERVAL,
@@ -140,6 +141,13 @@ METHODS: Kinds = {  # of custom/methods
     "train#method#pretrain_share": SHARE,
     "train#method#mixing": YES_OR_NO,
     "train#method#cutmix_probability": SHARE,
+    "train#method#hardest": number(0, 100, above=True),
+    "train#method#class_exponent": SHARE,
+    "train#method#floor": SHARE,
+    "train#method#window": whole(1, 100_000),
+    "train#method#gumbel": YES_OR_NO,
+    "train#method#pseudo_from": choice("both", "psi"),
+    "train#method#average_share": SHARE,
 }
 QUICKSTART: Kinds = {
     "phantom#modality": choice("ultrasound", "colonoscopy", "dermoscopy", "histology"),

@@ -30,6 +30,7 @@ SMALL = {
         "network_def#time_channels": 16,
     },
     "distilled": {"encoder": "none"},
+    "genericssl": {"network_def#sampling_steps": 2, "network_def#time_channels": 16},
     "semigda_plus": {"encoder": "none"},
 }
 IMAGENET = {"semigda_plus": {"encoder": "efficientnet-lite0"}}  # with four classes: once for each method is enough
@@ -112,7 +113,7 @@ def test_all_methods_of_the_comparison_are_there():
     peers = {"supervised", "ua_mt", "fixmatch", "cps", "mc_net", "urpc", "ict", "diffrect", "bcp", "unimatch_v2"}
     peers |= {"dtc", "unco", "mcf", "pmt"}
     ours = {"scdl_supervised", "scdl_cps", "scdl_mc_net", "semigda_supervised", "semigda_plus", "distilled"}
-    rivals = {"ga_cps", "dhc", "scdl_ga_cps", "scdl_dhc"}
+    rivals = {"ga_cps", "dhc", "scdl_ga_cps", "scdl_dhc", "genericssl"}
     assert set(METHODS) == peers | ours | rivals
     peers |= {"vclipseg"}
     assert set(METHODS) == peers | ours

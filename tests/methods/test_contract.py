@@ -24,6 +24,7 @@ from custom.methods import (
     Distilled,
     DualTaskConsistency,
     FixMatch,
+    GenericSSL,
     GradientAwareCrossPseudoSupervision,
     GradientAwareCrossPseudoSupervisionWithSCDL,
     HeterogeneousCoTraining,
@@ -53,6 +54,7 @@ from custom.networks import (
     UNetPair,
     UNetPairWithTeachers,
     UNetWithDistances,
+    UNetWithDenoiser,
     UNetWithPyramid,
     UNetWithRectifier,
     UNetWithTeacher,
@@ -66,6 +68,7 @@ from tests.methods.conftest import WIDTHS, dice_of, disc_batches, make_batch, ma
 TWO_DECODERS = {"upsampling": ("bilinear", "transposed")}
 SMALL = {"widths": WIDTHS, "seed": 0}
 SCDL = {**SMALL, "embedding_channels": 8, "samples": 5}
+DENOISER = {**SMALL, "sampling_steps": 2, "time_channels": 16}
 RECTIFIER = {**SMALL, "denoiser_widths": (8, 8), "time_channels": 16}
 
 # One line each: how to make a trainer from a number of classes, batches and arguments of `make_trainer`
@@ -143,6 +146,7 @@ METHODS = {
     "UnCo": of(UncertaintyCoEstimator, UNetPairWithTeachers, SMALL, copies=2),
     "MCF": of(MutualCorrection, UNetPair, SMALL | {"second": {"upsampling": ("transposed",)}}),
     "PMT": of(ProgressiveMeanTeacher, UNetPairWithTeachers, SMALL),
+    "GenericSSL": of(GenericSSL, UNetWithDenoiser, DENOISER),
     "MC-Net": of(MutualConsistency, UNet, SMALL | TWO_DECODERS),
     "URPC": of(UncertaintyRectifiedPyramidConsistency, UNetWithPyramid, SMALL),
     "DTC": of(DualTaskConsistency, UNetWithDistances, SMALL),

@@ -27,6 +27,7 @@ from custom.networks import (
     UNetPair,
     UNetPairWithTeachers,
     UNetWithDistances,
+    UNetWithDenoiser,
     UNetWithPyramid,
     UNetWithRectifier,
     UNetWithTeacher,
@@ -42,6 +43,7 @@ from tests.methods.conftest import discs
 BOTH = ("bilinear", "transposed")
 SMALL = {"widths": (8, 8, 8, 8, 16), "dropout": (0.0,) * 5}
 SCDL = {**SMALL, "embedding_channels": 8, "temperature": 0.3, "samples": 5}
+DENOISER = {**SMALL, "sampling_steps": 2, "time_channels": 16}
 RECTIFIER = {**SMALL, "denoiser_widths": (8, 8), "time_channels": 16}
 LITE = {"encoder": "efficientnet-lite0", "first_stage_scale": 0.5}
 SIZE = 32
@@ -96,6 +98,14 @@ def of_memberships(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor
         return of_branches(network, images, labels)
     dice, true = SoftLabelDiceLoss(network.num_classes), one_hot(labels, network.num_classes)
     return sum(dice(soft, labels) + (soft - true).square().mean() for soft in network.predict_branches(images))
+
+
+def of_denoiser(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Mean supervised loss of the three decoders, of labels without noise that are called noisy."""
+    noisy = 2 * one_hot(labels, network.num_classes) - 1
+    denoised = network.denoised_logits(images, noisy, torch.zeros(len(images)))
+    answers = [network.deployed.logits(images), network.labelled_logits(images), denoised]
+    return sum(dice_and_cross_entropy()(logits, labels) for logits in answers) / 3
 
 
 def of_rectifier(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -169,6 +179,7 @@ NETWORKS = {
     "UNetPairWithTeachers": Entry(lambda k, seed: UNetPairWithTeachers(k, seed=seed, **SMALL), of_students),
     "SCDLUNetPair": Entry(lambda k, seed: SCDLUNetPair(k, seed=seed, **SCDL), of_pair),
     "VCLIPSegNetworks": Entry(lambda k, seed: VCLIPSegNetworks(k, seed=seed, text_channels=16, **SMALL), of_projections),
+    "UNetWithDenoiser": Entry(lambda k, seed: UNetWithDenoiser(k, seed=seed, **DENOISER), of_denoiser),
     "UNetWithRectifier": Entry(lambda k, seed: UNetWithRectifier(k, seed=seed, **RECTIFIER), of_rectifier),
 }
 
