@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "autoencoder": ["AutoencoderEvaluator", "AutoencoderTrainer"],
         "bcp": ["BidirectionalCopyPaste"],
+        "bs_net": ["BSNet"],
         "cps": ["CrossPseudoSupervision"],
         "diffrect": ["DiffRect"],
         "distilled": ["Distilled"],

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "build": ["SCDLUNetPair", "UNetPair", "UNetWithPyramid", "UNetWithRectifier", "UNetWithTeacher"],
+        "bs_net": ["BSNetNetworks", "PredictionDiscriminator"],
         "diffrect": ["DiffRectNetworks", "LabelRectifier"],
         "encoders": ["build_encoder"],
         "lite_encoder": ["EfficientNetLiteEncoder"],

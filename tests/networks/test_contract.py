@@ -18,6 +18,7 @@ from custom.first_stage import build_first_stage
 from custom.losses import SoftLabelDiceLoss
 from custom.methods.trainer import dice_and_cross_entropy
 from custom.networks import (
+    BSNetNetworks,
     MaskBranch,
     SCDLUNet,
     SCDLUNetPair,
@@ -40,6 +41,7 @@ BOTH = ("bilinear", "transposed")
 SMALL = {"widths": (8, 8, 8, 8, 16), "dropout": (0.0,) * 5}
 SCDL = {**SMALL, "embedding_channels": 8, "temperature": 0.3, "samples": 5}
 RECTIFIER = {**SMALL, "denoiser_widths": (8, 8), "time_channels": 16}
+TEXT = {**SMALL, "text_channels": 16}
 LITE = {"encoder": "efficientnet-lite0", "first_stage_scale": 0.5}
 SIZE = 32
 
@@ -88,6 +90,13 @@ def of_projections(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor
     text = network.text_vectors[-1, :, None, None]
     supervised = sum(dice_and_cross_entropy()(each, labels) for each in logits) / len(logits)
     return supervised + sum((each - text).square().mean() for each in projections)
+
+
+def of_discriminator(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """The loss of both networks, and that of the discriminator, for which all images are labelled ones."""
+    answer = network.discriminator(network.first.logits(images).softmax(dim=1), images)
+    target = torch.ones(len(images), dtype=torch.long)
+    return of_pair(network, images, labels) + torch.nn.functional.cross_entropy(answer, target)
 
 
 # The networks
@@ -141,7 +150,8 @@ NETWORKS = {
     "UNetWithPyramid": Entry(lambda k, seed: UNetWithPyramid(k, seed=seed, **SMALL)),
     "UNetPair": Entry(lambda k, seed: UNetPair(k, seed=seed, **SMALL), of_pair),
     "SCDLUNetPair": Entry(lambda k, seed: SCDLUNetPair(k, seed=seed, **SCDL), of_pair),
-    "VCLIPSegNetworks": Entry(lambda k, seed: VCLIPSegNetworks(k, seed=seed, text_channels=16, **SMALL), of_projections),
+    "BSNetNetworks": Entry(lambda k, seed: BSNetNetworks(k, seed=seed, **SMALL), of_discriminator),
+    "VCLIPSegNetworks": Entry(lambda k, seed: VCLIPSegNetworks(k, seed=seed, **TEXT), of_projections),
     "UNetWithRectifier": Entry(lambda k, seed: UNetWithRectifier(k, seed=seed, **RECTIFIER), of_rectifier),
 }
 
