@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "bcp": ["BidirectionalCopyPaste"],
         "bs_net": ["BSNet"],
         "cps": ["CrossPseudoSupervision"],
+        "csc_pa": ["CSCPA"],
         "diffrect": ["DiffRect"],
         "distilled": ["Distilled"],
         "fixmatch": ["FixMatch"],

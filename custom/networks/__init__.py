@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "build": ["SCDLUNetPair", "UNetPair", "UNetWithPyramid", "UNetWithRectifier", "UNetWithTeacher"],
         "bs_net": ["BSNetNetworks", "PredictionDiscriminator"],
+        "csc_pa": ["CSCPANetworks"],
         "diffrect": ["DiffRectNetworks", "LabelRectifier"],
         "encoders": ["build_encoder"],
         "lite_encoder": ["EfficientNetLiteEncoder"],

@@ -111,7 +111,7 @@ def finished(phantom, phantom_of_classes, tmp_path_factory):
 def test_all_methods_of_the_comparison_are_there():
     peers = {"supervised", "ua_mt", "fixmatch", "cps", "mc_net", "urpc", "ict", "diffrect", "bcp", "unimatch_v2"}
     ours = {"scdl_supervised", "scdl_cps", "scdl_mc_net", "semigda_supervised", "semigda_plus", "distilled"}
-    peers |= {"vclipseg", "bs_net"}
+    peers |= {"vclipseg", "bs_net", "csc_pa"}
     assert set(METHODS) == peers | ours
 
 

@@ -17,6 +17,7 @@ from torch.optim import SGD
 from custom.handlers import StageCheckpoint
 from custom.labels import IGNORED_LABEL
 from custom.methods import (
+    CSCPA,
     BidirectionalCopyPaste,
     BSNet,
     CrossPseudoSupervision,
@@ -40,6 +41,7 @@ from custom.methods import (
 from custom.methods.trainer import MethodTrainer, dice_and_cross_entropy
 from custom.networks import (
     BSNetNetworks,
+    CSCPANetworks,
     SCDLUNet,
     SCDLUNetPair,
     SemiGDA,
@@ -134,6 +136,7 @@ METHODS = {
     "URPC": of(UncertaintyRectifiedPyramidConsistency, UNetWithPyramid, SMALL),
     "DiffRect": of_two_optimizers,
     "VCLIPSeg": of_vclipseg,
+    "CSC-PA": of(CSCPA, CSCPANetworks, SMALL, warm_up=0.0),
     "BS-Net": of(BSNet, BSNetNetworks, SMALL, start=0.0),
     "SCDL": of(SupervisedWithSCDL, SCDLUNet, SCDL, scdl_start=0.0),
     "SCDL by tokens": of(SupervisedWithSCDL, SCDLUNet, SCDL, scdl_start=0.0, proxy_to_embedding_form="token"),
@@ -142,7 +145,7 @@ METHODS = {
 }
 UNSUPERVISED_ON_LABELLED = ("MC-Net", "MC-Net with SCDL", "DiffRect")  # labelled images too have an unsupervised loss
 
-NEED_UNLABELLED = ("discriminator.",)  # what learns nothing from labelled images alone
+NEED_UNLABELLED = ("discriminator.", "attention.")  # what learns nothing from labelled images alone
 
 
 @pytest.fixture(params=METHODS.values(), ids=METHODS)

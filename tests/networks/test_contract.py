@@ -19,6 +19,7 @@ from custom.losses import SoftLabelDiceLoss
 from custom.methods.trainer import dice_and_cross_entropy
 from custom.networks import (
     BSNetNetworks,
+    CSCPANetworks,
     MaskBranch,
     SCDLUNet,
     SCDLUNetPair,
@@ -99,6 +100,11 @@ def of_discriminator(network: nn.Module, images: Tensor, labels: Tensor) -> Tens
     return of_pair(network, images, labels) + torch.nn.functional.cross_entropy(answer, target)
 
 
+def of_changed_features(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """The loss of the logits of changed features, for which all images but the first are unlabelled ones."""
+    return dice_and_cross_entropy()(network.changed(images, 1).logits, labels)
+
+
 # The networks
 
 
@@ -150,6 +156,7 @@ NETWORKS = {
     "UNetWithPyramid": Entry(lambda k, seed: UNetWithPyramid(k, seed=seed, **SMALL)),
     "UNetPair": Entry(lambda k, seed: UNetPair(k, seed=seed, **SMALL), of_pair),
     "SCDLUNetPair": Entry(lambda k, seed: SCDLUNetPair(k, seed=seed, **SCDL), of_pair),
+    "CSCPANetworks": Entry(lambda k, seed: CSCPANetworks(k, seed=seed, **SMALL), of_changed_features),
     "BSNetNetworks": Entry(lambda k, seed: BSNetNetworks(k, seed=seed, **SMALL), of_discriminator),
     "VCLIPSegNetworks": Entry(lambda k, seed: VCLIPSegNetworks(k, seed=seed, **TEXT), of_projections),
     "UNetWithRectifier": Entry(lambda k, seed: UNetWithRectifier(k, seed=seed, **RECTIFIER), of_rectifier),
