@@ -9,8 +9,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "autoencoder": ["AutoencoderEvaluator", "AutoencoderTrainer"],
         "bcp": ["BidirectionalCopyPaste"],
+        "bs_net": ["BSNet"],
         "cps": ["CrossPseudoSupervision"],
         "dhc": ["HeterogeneousCoTraining"],
+        "csc_pa": ["CSCPA"],
         "diffrect": ["DiffRect"],
         "distilled": ["Distilled"],
         "dtc": ["DualTaskConsistency"],

@@ -1,4 +1,4 @@
-"""VCLIPSeg: two decoders, pseudo-labels weighted by their Dice, classes tied to text vectors (Li et al., MICCAI 2024)."""
+"""VCLIPSeg: two decoders, weighted pseudo-labels, classes tied to text vectors (Li et al., MICCAI 2024)."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ class VCLIPSegNetworks(TrainingNetworks):
         return self.deployed.text_vectors
 
     def all_logits_with_projections(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Images in [0, 1], [B, C, H, W] -> for each decoder the logits [B, K, H, W] and the projection [B, D, h, w]."""
+        """Images in [0, 1], [B, C, H, W] -> for each decoder logits [B, K, H, W] and the projection [B, D, h, w]."""
         unet = self.deployed
         features = unet.encoder(images)
         logits = [

@@ -116,6 +116,7 @@ def test_all_methods_of_the_comparison_are_there():
     rivals = {"ga_cps", "dhc", "scdl_ga_cps", "scdl_dhc", "genericssl"}
     assert set(METHODS) == peers | ours | rivals
     peers |= {"vclipseg"}
+    peers |= {"vclipseg", "bs_net", "csc_pa"}
     assert set(METHODS) == peers | ours
 
 

@@ -19,6 +19,8 @@ from custom.labels import signed_distances
 from custom.losses import SoftLabelDiceLoss
 from custom.methods.trainer import dice_and_cross_entropy
 from custom.networks import (
+    BSNetNetworks,
+    CSCPANetworks,
     MaskBranch,
     SCDLUNet,
     SCDLUNetPair,
@@ -45,6 +47,7 @@ SMALL = {"widths": (8, 8, 8, 8, 16), "dropout": (0.0,) * 5}
 SCDL = {**SMALL, "embedding_channels": 8, "temperature": 0.3, "samples": 5}
 DENOISER = {**SMALL, "sampling_steps": 2, "time_channels": 16}
 RECTIFIER = {**SMALL, "denoiser_widths": (8, 8), "time_channels": 16}
+TEXT = {**SMALL, "text_channels": 16}
 LITE = {"encoder": "efficientnet-lite0", "first_stage_scale": 0.5}
 SIZE = 32
 
@@ -123,6 +126,18 @@ def of_projections(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor
     return supervised + sum((each - text).square().mean() for each in projections)
 
 
+def of_discriminator(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """The loss of both networks, and that of the discriminator, for which all images are labelled ones."""
+    answer = network.discriminator(network.first.logits(images).softmax(dim=1), images)
+    target = torch.ones(len(images), dtype=torch.long)
+    return of_pair(network, images, labels) + torch.nn.functional.cross_entropy(answer, target)
+
+
+def of_changed_features(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """The loss of the logits of changed features, for which all images but the first are unlabelled ones."""
+    return dice_and_cross_entropy()(network.changed(images, 1).logits, labels)
+
+
 # The networks
 
 
@@ -180,6 +195,9 @@ NETWORKS = {
     "SCDLUNetPair": Entry(lambda k, seed: SCDLUNetPair(k, seed=seed, **SCDL), of_pair),
     "VCLIPSegNetworks": Entry(lambda k, seed: VCLIPSegNetworks(k, seed=seed, text_channels=16, **SMALL), of_projections),
     "UNetWithDenoiser": Entry(lambda k, seed: UNetWithDenoiser(k, seed=seed, **DENOISER), of_denoiser),
+    "CSCPANetworks": Entry(lambda k, seed: CSCPANetworks(k, seed=seed, **SMALL), of_changed_features),
+    "BSNetNetworks": Entry(lambda k, seed: BSNetNetworks(k, seed=seed, **SMALL), of_discriminator),
+    "VCLIPSegNetworks": Entry(lambda k, seed: VCLIPSegNetworks(k, seed=seed, **TEXT), of_projections),
     "UNetWithRectifier": Entry(lambda k, seed: UNetWithRectifier(k, seed=seed, **RECTIFIER), of_rectifier),
 }
 
