@@ -7,18 +7,17 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "bs_net": ["BSNetNetworks", "PredictionDiscriminator"],
         "build": [
             "SCDLUNetPair",
             "UNetPair",
             "UNetPairWithTeachers",
-            "UNetWithDistances",
             "UNetWithDenoiser",
+            "UNetWithDistances",
             "UNetWithPyramid",
             "UNetWithRectifier",
             "UNetWithTeacher",
         ],
-        "build": ["SCDLUNetPair", "UNetPair", "UNetWithPyramid", "UNetWithRectifier", "UNetWithTeacher"],
-        "bs_net": ["BSNetNetworks", "PredictionDiscriminator"],
         "csc_pa": ["CSCPANetworks"],
         "diffrect": ["DiffRectNetworks", "LabelRectifier"],
         "distance_unet": ["DistanceUNet"],

@@ -1,6 +1,6 @@
 """Several networks at once, built from the arguments of one U-Net: what a configuration names.
 
-Each is one of `training_networks.py`, `pyramid_unet.py`, `distance_unet.py` or `diffrect.py` with its U-Nets made here,
+Each is a network of another file beside this one with its U-Nets made here,
 so that a configuration gives numbers and names only. The same seed always gives the same initial weights, bit for bit.
 """
 
@@ -22,8 +22,8 @@ __all__ = [
     "SCDLUNetPair",
     "UNetPair",
     "UNetPairWithTeachers",
-    "UNetWithDistances",
     "UNetWithDenoiser",
+    "UNetWithDistances",
     "UNetWithPyramid",
     "UNetWithRectifier",
     "UNetWithTeacher",
@@ -136,6 +136,15 @@ class UNetWithDistances(DistanceUNet):
 
     Args:
         num_classes: K, with the background.
+        arguments: further arguments of `UNet`, such as `seed`.
+    """
+
+    arguments_of = UNet
+
+    def __init__(self, num_classes: int = 2, **arguments: Any) -> None:
+        super().__init__(UNet(num_classes, **arguments))
+
+
 class UNetWithDenoiser(GenericSSLNetworks):
     """A U-Net with a denoiser of labels and a further decoder, see `GenericSSLNetworks`.
 
@@ -151,8 +160,6 @@ class UNetWithDenoiser(GenericSSLNetworks):
 
     arguments_of = UNet
 
-    def __init__(self, num_classes: int = 2, **arguments: Any) -> None:
-        super().__init__(UNet(num_classes, **arguments))
     def __init__(
         self,
         num_classes: int = 2,

@@ -111,12 +111,9 @@ def finished(phantom, phantom_of_classes, tmp_path_factory):
 
 def test_all_methods_of_the_comparison_are_there():
     peers = {"supervised", "ua_mt", "fixmatch", "cps", "mc_net", "urpc", "ict", "diffrect", "bcp", "unimatch_v2"}
-    peers |= {"dtc", "unco", "mcf", "pmt"}
-    ours = {"scdl_supervised", "scdl_cps", "scdl_mc_net", "semigda_supervised", "semigda_plus", "distilled"}
-    rivals = {"ga_cps", "dhc", "scdl_ga_cps", "scdl_dhc", "genericssl"}
-    assert set(METHODS) == peers | ours | rivals
-    peers |= {"vclipseg"}
-    peers |= {"vclipseg", "bs_net", "csc_pa"}
+    peers |= {"dtc", "unco", "mcf", "pmt", "vclipseg", "bs_net", "csc_pa", "ga_cps", "dhc", "genericssl"}
+    ours = {"scdl_supervised", "scdl_cps", "scdl_mc_net", "scdl_ga_cps", "scdl_dhc"}
+    ours |= {"semigda_supervised", "semigda_plus", "distilled"}
     assert set(METHODS) == peers | ours
 
 

@@ -57,8 +57,8 @@ from custom.networks import (
     UNet,
     UNetPair,
     UNetPairWithTeachers,
-    UNetWithDistances,
     UNetWithDenoiser,
+    UNetWithDistances,
     UNetWithPyramid,
     UNetWithRectifier,
     UNetWithTeacher,
@@ -166,7 +166,6 @@ METHODS = {
     "MC-Net with SCDL": of(MutualConsistencyWithSCDL, SCDLUNet, SCDL | TWO_DECODERS, scdl_start=0.0),
 }
 UNSUPERVISED_ON_LABELLED = ("MC-Net", "MC-Net with SCDL", "DiffRect")  # labelled images too have an unsupervised loss
-
 NEED_UNLABELLED = ("discriminator.", "attention.")  # what learns nothing from labelled images alone
 
 

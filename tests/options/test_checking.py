@@ -21,10 +21,9 @@ QUICKSTART = CONFIGS / "quickstart.yaml"
 MASK_BRANCH = OVERLAYS / "networks" / "mask_branch.yaml"
 METHODS = {
     name: OVERLAYS / "methods" / f"{name}.yaml"
-    for name in ("diffrect", "scdl_cps", "ict", "fixmatch", "mc_net", "ua_mt", "distilled", "bcp", "vclipseg")
     for name in (
         *("diffrect", "scdl_cps", "ict", "fixmatch", "mc_net", "ua_mt", "distilled", "bcp"),
-        *("ga_cps", "dhc", "genericssl"),
+        *("ga_cps", "dhc", "genericssl", "vclipseg"),
     )
 }
 OWN_FILE = "is no option: change it in a file of your own"
