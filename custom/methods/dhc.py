@@ -25,13 +25,13 @@ class HeterogeneousCoTraining(MethodTrainer):
     labelled ones too, and is left out without unlabelled ones. No gradient goes through a pseudo-label. Network A, the
     first, predicts.
 
-    With two classes w^B is (0, 2), see `DistributionWeights`: the method as published, and B's cross-entropy then knows
-    no background, so that B segments too much. `floor` is ours.
+    As published the most frequent class has no weight in w^B, see `DistributionWeights`: with two classes it is (0, 2),
+    B's cross-entropy knows no background, and B segments too much. `floor`, which is ours, keeps a weight for it.
 
     Args:
         class_shares: share of each class in the labelled masks, [K], see `custom.data.class_shares`; None begins with
             the same weight for each class.
-        floor: least weight of w^B as a share of K.
+        floor: least weight of w^B as a share of K; 0 is the release's.
         window: iterations of whose pseudo-labels the pixels of w^B are counted.
         supervised_weight: w_s; 1/2 makes L as large as that of the other methods, 1 is the release's.
         kwargs: see `MethodTrainer`; `network` is a `NetworkPair`. A `loss_function` that is given takes the place of
@@ -45,7 +45,7 @@ class HeterogeneousCoTraining(MethodTrainer):
         self,
         *,
         class_shares: Sequence[float] | None = None,
-        floor: float = 0.0,
+        floor: float = 0.1,
         window: int = 50,
         supervised_weight: float = 0.5,
         **kwargs: Any,

@@ -46,7 +46,7 @@ def test_an_iteration_equals_the_formulas():
     pair, batch = two_tables(), batch_of(1)
     first, second = pair.first.table.detach().clone(), pair.second.table.detach().clone()
     labels = batch["labelled"]["label"]
-    (output,) = run(make_trainer(HeterogeneousCoTraining, pair, [batch], class_shares=SHARES))
+    (output,) = run(make_trainer(HeterogeneousCoTraining, pair, [batch], class_shares=SHARES, floor=0))
     difficult = DifficultyWeights(3).update(first, labels)  # of this iteration
     rare = torch.tensor(RARE)  # classes 1 and 2 of the pseudo-labels are equally frequent: nothing moves
     w = difficult.tolist()
@@ -65,7 +65,7 @@ def test_an_iteration_equals_the_formulas():
 
 def test_weights_of_rarity_follow_the_second_networks_pseudo_labels_of_unlabelled_rows():
     pair = NetworkPair(two_tables().first, Table([[0.8, 0.1, 0.1], [0.7, 0.1, 0.2]]))
-    trainer = make_trainer(HeterogeneousCoTraining, pair, [batch_of(1)], class_shares=SHARES)
+    trainer = make_trainer(HeterogeneousCoTraining, pair, [batch_of(1)], class_shares=SHARES, floor=0)
     run(trainer)
     assert trainer.distribution.counts[0].tolist() == [2, 0, 0]
     assert trainer.distribution.weights().tolist() == pytest.approx(RARE, rel=1e-5)
@@ -73,13 +73,14 @@ def test_weights_of_rarity_follow_the_second_networks_pseudo_labels_of_unlabelle
 
 def test_the_supervised_weight_and_the_floor_are_options():
     losses = []
-    for options in ({}, {"supervised_weight": 1.0}, {"floor": 0.5}):
+    for options in ({}, {"supervised_weight": 1.0}, {"floor": 0.5}, {"floor": 0.1}, {"floor": 0}):
         arguments = {"class_shares": SHARES, **options}
         losses += run(make_trainer(HeterogeneousCoTraining, two_tables(), [batch_of(0)], **arguments))
     assert losses[1]["loss"] == pytest.approx(2 * losses[0]["loss"])
     second = two_tables().second.table.detach()
     lifted = ClassWeightedLoss()(second, batch_of(0)["labelled"]["label"], torch.tensor(RARE).clamp_min(1.5))
     assert losses[2]["supervised_second"].item() == pytest.approx(lifted.item())
+    assert losses[0] == losses[3] != losses[4]  # by default the most frequent class has a weight
 
 
 def test_pseudo_labels_carry_no_gradient():
