@@ -9,11 +9,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "autoencoder": ["AutoencoderEvaluator", "AutoencoderTrainer"],
         "bcp": ["BidirectionalCopyPaste"],
+        "caussl_cps": ["CrossPseudoSupervisionWithCauSSL"],
+        "cdma": ["CrossDistillationOfAttentions"],
         "cps": ["CrossPseudoSupervision"],
         "diffrect": ["DiffRect"],
         "distilled": ["Distilled"],
         "fixmatch": ["FixMatch"],
         "ict": ["InterpolationConsistency"],
+        "incl": ["InherentConsistentLearning"],
         "mc_net": ["MutualConsistency"],
         "scdl": [
             "ClassDistributionLearning",

@@ -7,9 +7,18 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "build": ["SCDLUNetPair", "UNetPair", "UNetWithPyramid", "UNetWithRectifier", "UNetWithTeacher"],
+        "attention_unet": ["AttentionUNet"],
+        "build": [
+            "SCDLUNetPair",
+            "UNetPair",
+            "UNetWithInherentConsistency",
+            "UNetWithPyramid",
+            "UNetWithRectifier",
+            "UNetWithTeacher",
+        ],
         "diffrect": ["DiffRectNetworks", "LabelRectifier"],
         "encoders": ["build_encoder"],
+        "inherent_consistency": ["InherentConsistencyUNet"],
         "lite_encoder": ["EfficientNetLiteEncoder"],
         "latent_mapper": ["LatentMapper"],
         "mask_branch": ["MaskBranch"],

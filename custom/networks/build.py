@@ -1,7 +1,8 @@
 """Several networks at once, built from the arguments of one U-Net: what a configuration names.
 
-Each is one of `training_networks.py`, `pyramid_unet.py` or `diffrect.py` with its U-Nets made here, so that a
-configuration gives numbers and names only. The same seed always gives the same initial weights, bit for bit.
+Each is one of `training_networks.py`, `pyramid_unet.py`, `inherent_consistency.py` or `diffrect.py` with its U-Nets
+made here, so that a configuration gives numbers and names only. The same seed always gives the same initial weights,
+bit for bit.
 """
 
 from __future__ import annotations
@@ -11,12 +12,20 @@ from typing import Any
 
 from custom.networks.diffrect import DiffRectNetworks, LabelRectifier
 from custom.networks.encoders import DROPOUT, WIDTHS
+from custom.networks.inherent_consistency import InherentConsistencyUNet
 from custom.networks.pyramid_unet import PyramidUNet
 from custom.networks.scdl_unet import SCDLUNet
 from custom.networks.training_networks import MeanTeacher, NetworkPair
 from custom.networks.unet import UNet
 
-__all__ = ["SCDLUNetPair", "UNetPair", "UNetWithPyramid", "UNetWithRectifier", "UNetWithTeacher"]
+__all__ = [
+    "SCDLUNetPair",
+    "UNetPair",
+    "UNetWithInherentConsistency",
+    "UNetWithPyramid",
+    "UNetWithRectifier",
+    "UNetWithTeacher",
+]
 
 SEEDS = 2**32  # as many as NumPy has
 
@@ -97,6 +106,31 @@ class UNetWithPyramid(PyramidUNet):
 
     def __init__(self, num_classes: int = 2, **arguments: Any) -> None:
         super().__init__(UNet(num_classes, **arguments))
+
+
+class UNetWithInherentConsistency(InherentConsistencyUNet):
+    """A U-Net with two attention modules on its decoder, see `InherentConsistencyUNet`.
+
+    >>> from custom.networks import UNetWithInherentConsistency
+    >>> len(UNetWithInherentConsistency(num_classes=3, image_size=32, seed=0).supervised)
+    3
+
+    Args:
+        num_classes: K, with the background.
+        image_size: side of the training images in pixels.
+        position_limit: see `InherentConsistencyUNet`.
+        arguments: further arguments of `UNet`, such as `seed`.
+
+    Raises:
+        InputError: fewer than three resolutions, or a negative limit.
+    """
+
+    arguments_of = UNet
+
+    def __init__(
+        self, num_classes: int = 2, image_size: int = 224, position_limit: int | None = 3136, **arguments: Any
+    ) -> None:
+        super().__init__(UNet(num_classes, **arguments), image_size, position_limit)
 
 
 class UNetWithRectifier(DiffRectNetworks):

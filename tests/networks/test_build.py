@@ -5,7 +5,9 @@ import torch
 from ignite.utils import manual_seed
 
 from custom.networks import (
+    AttentionUNet,
     DiffRectNetworks,
+    InherentConsistencyUNet,
     LabelRectifier,
     MeanTeacher,
     NetworkPair,
@@ -15,6 +17,7 @@ from custom.networks import (
     SemiGDA,
     UNet,
     UNetPair,
+    UNetWithInherentConsistency,
     UNetWithPyramid,
     UNetWithRectifier,
     UNetWithTeacher,
@@ -43,6 +46,10 @@ def rectified_unet(seed):
 BUILT = {
     "UNet": (lambda seed: UNet(3, seed=seed, **SMALL), lambda seed: after_seed(seed, UNet, 3, **SMALL)),
     "SCDLUNet": (lambda seed: SCDLUNet(3, seed=seed, **SCDL), lambda seed: after_seed(seed, SCDLUNet, 3, **SCDL)),
+    "AttentionUNet": (
+        lambda seed: AttentionUNet(3, seed=seed, **SMALL),
+        lambda seed: after_seed(seed, AttentionUNet, 3, **SMALL),
+    ),
     "SemiGDA": (
         lambda seed: SemiGDA(CONFIGS["kl"], 3, seed=seed),
         lambda seed: after_seed(seed, SemiGDA, CONFIGS["kl"], 3),
@@ -54,6 +61,10 @@ BUILT = {
     "UNetWithPyramid": (
         lambda seed: UNetWithPyramid(3, seed=seed, **SMALL),
         lambda seed: PyramidUNet(after_seed(seed, UNet, 3, **SMALL)),
+    ),
+    "UNetWithInherentConsistency": (
+        lambda seed: UNetWithInherentConsistency(3, 32, seed=seed, **SMALL),
+        lambda seed: InherentConsistencyUNet(after_seed(seed, UNet, 3, **SMALL), 32),
     ),
     "UNetPair": (
         lambda seed: UNetPair(3, seed=seed, **SMALL),
