@@ -7,6 +7,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "attention_unet": ["AttentionUNet"],
         "bs_net": ["BSNetNetworks", "PredictionDiscriminator"],
         "build": [
             "SCDLUNetPair",
@@ -14,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "UNetPairWithTeachers",
             "UNetWithDenoiser",
             "UNetWithDistances",
+            "UNetWithInherentConsistency",
             "UNetWithPyramid",
             "UNetWithRectifier",
             "UNetWithTeacher",
@@ -23,8 +25,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "distance_unet": ["DistanceUNet"],
         "encoders": ["build_encoder"],
         "generic_ssl": ["GenericSSLNetworks"],
-        "lite_encoder": ["EfficientNetLiteEncoder"],
+        "inherent_consistency": ["InherentConsistencyUNet"],
         "latent_mapper": ["LatentMapper"],
+        "lite_encoder": ["EfficientNetLiteEncoder"],
         "mask_branch": ["MaskBranch"],
         "model_file": ["load_model", "load_trained_weights", "model_details", "save_model"],
         "pretrained_mask_encoder": ["PretrainedMaskEncoder"],

@@ -13,6 +13,7 @@ from custom.networks.diffrect import DiffRectNetworks, LabelRectifier
 from custom.networks.distance_unet import DistanceUNet
 from custom.networks.encoders import DROPOUT, WIDTHS
 from custom.networks.generic_ssl import GenericSSLNetworks
+from custom.networks.inherent_consistency import InherentConsistencyUNet
 from custom.networks.pyramid_unet import PyramidUNet
 from custom.networks.scdl_unet import SCDLUNet
 from custom.networks.training_networks import MeanTeacher, NetworkPair
@@ -24,6 +25,7 @@ __all__ = [
     "UNetPairWithTeachers",
     "UNetWithDenoiser",
     "UNetWithDistances",
+    "UNetWithInherentConsistency",
     "UNetWithPyramid",
     "UNetWithRectifier",
     "UNetWithTeacher",
@@ -169,6 +171,31 @@ class UNetWithDenoiser(GenericSSLNetworks):
         **arguments: Any,
     ) -> None:
         super().__init__(UNet(num_classes, **arguments), diffusion_steps, sampling_steps, time_channels)
+
+
+class UNetWithInherentConsistency(InherentConsistencyUNet):
+    """A U-Net with two attention modules on its decoder, see `InherentConsistencyUNet`.
+
+    >>> from custom.networks import UNetWithInherentConsistency
+    >>> len(UNetWithInherentConsistency(num_classes=3, image_size=32, seed=0).supervised)
+    3
+
+    Args:
+        num_classes: K, with the background.
+        image_size: side of the training images in pixels.
+        position_limit: see `InherentConsistencyUNet`.
+        arguments: further arguments of `UNet`, such as `seed`.
+
+    Raises:
+        InputError: fewer than three resolutions, or a negative limit.
+    """
+
+    arguments_of = UNet
+
+    def __init__(
+        self, num_classes: int = 2, image_size: int = 224, position_limit: int | None = 3136, **arguments: Any
+    ) -> None:
+        super().__init__(UNet(num_classes, **arguments), image_size, position_limit)
 
 
 class UNetWithPyramid(PyramidUNet):

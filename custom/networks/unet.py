@@ -38,16 +38,22 @@ class UpStage(nn.Module):
         self, in_channels: int, skip_channels: int, out_channels: int, upsampling: str, time_channels: int | None
     ) -> None:
         super().__init__()
-        if upsampling == "bilinear":
-            self.up: nn.Module = nn.Conv2d(in_channels, out_channels, 1)
+        if upsampling == "transposed":
+            self.up: nn.Module = nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
         else:
-            self.up = nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
+            self.up = nn.Conv2d(in_channels, out_channels, 1)
+        self.is_nearest = upsampling == "nearest"
         self.block = ConvolutionBlock(out_channels + skip_channels, out_channels, 0.0, time_channels)
+        self.attention: nn.Module = nn.Identity()  # `AttentionUNet` has one
 
     def forward(self, x: Tensor, skip: Tensor, time: Tensor | None) -> Tensor:
         # To the skip's size rather than by 2: the same for even sizes, and odd ones (224 / 32 = 7) work as well.
-        x = interpolate(self.up(x), size=skip.shape[-2:], mode="bilinear", align_corners=True)
-        return self.block(torch.cat([skip, x], dim=1), time)
+        x, size = self.up(x), skip.shape[-2:]
+        if self.is_nearest:
+            x = interpolate(x, size=size, mode="nearest")
+        else:
+            x = interpolate(x, size=size, mode="bilinear", align_corners=True)
+        return self.attention(self.block(torch.cat([skip, x], dim=1), time))
 
 
 class UNetDecoder(nn.Module):
@@ -55,8 +61,8 @@ class UNetDecoder(nn.Module):
 
     Args:
         widths: channels of each resolution, the finest first; the last ones are those of the coarsest features.
-        upsampling: "bilinear" (1x1 convolution, then bilinear with aligned corners) or "transposed" (transposed 2x2
-            convolution of stride 2).
+        upsampling: "bilinear" (1x1 convolution, then bilinear with aligned corners), "transposed" (transposed 2x2
+            convolution of stride 2) or "nearest" (1x1 convolution, then each pixel repeated).
         time_channels: see `ConvolutionBlock`.
         skip_widths: channels of the encoder's features but the coarsest, the finest first; None for those of `widths`.
     """
@@ -69,8 +75,8 @@ class UNetDecoder(nn.Module):
         skip_widths: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        if upsampling not in ("bilinear", "transposed"):
-            raise InputError(f"upsampling {upsampling!r}: choose 'bilinear' or 'transposed'")
+        if upsampling not in ("bilinear", "transposed", "nearest"):
+            raise InputError(f"upsampling {upsampling!r}: choose 'bilinear', 'transposed' or 'nearest'")
         skip_widths = widths[:-1] if skip_widths is None else skip_widths
         sizes = [(widths[level + 1], skip_widths[level], widths[level]) for level in reversed(range(len(widths) - 1))]
         self.stages = nn.ModuleList(UpStage(*size, upsampling, time_channels) for size in sizes)
@@ -127,6 +133,7 @@ class UNet(Deployable):
 
     branches = ("prediction",)
     _one_for_each_decoder = ("decoders", "heads")
+    _entry_for_each_decoder = ("upsampling",)
 
     def __init__(
         self,
@@ -176,7 +183,7 @@ class UNet(Deployable):
         """The network without what only training needs: with the first decoder alone. It shares the weights."""
         if len(self.decoders) == 1:
             return self
-        architecture = self.architecture | {"upsampling": self.architecture["upsampling"][:1]}
+        architecture = self.architecture | {name: self.architecture[name][:1] for name in self._entry_for_each_decoder}
         network = type(self).from_architecture(architecture)
         for name, module in self.named_children():
             setattr(network, name, module[:1] if name in self._one_for_each_decoder else module)

@@ -112,6 +112,7 @@ def finished(phantom, phantom_of_classes, tmp_path_factory):
 def test_all_methods_of_the_comparison_are_there():
     peers = {"supervised", "ua_mt", "fixmatch", "cps", "mc_net", "urpc", "ict", "diffrect", "bcp", "unimatch_v2"}
     peers |= {"dtc", "unco", "mcf", "pmt", "vclipseg", "bs_net", "csc_pa", "ga_cps", "dhc", "genericssl"}
+    peers |= {"mc_net_v2", "incl", "caussl_cps", "cdma"}
     ours = {"scdl_supervised", "scdl_cps", "scdl_mc_net", "scdl_ga_cps", "scdl_dhc"}
     ours |= {"semigda_supervised", "semigda_plus", "distilled"}
     assert set(METHODS) == peers | ours
@@ -141,7 +142,7 @@ def test_a_killed_method_resumes_to_identical_weights(method, finished, phantom)
     assert_equal(load_checkpoint(expected / "model.pt")["model"], load_checkpoint(run / "model.pt")["model"])
 
 
-@pytest.mark.parametrize("method", ["semigda_plus", "mc_net", "scdl_cps"])  # one of each network that predicts
+@pytest.mark.parametrize("method", ["semigda_plus", "mc_net", "scdl_cps", "cdma"])  # one of each network that predicts
 def test_evaluation_of_the_model_file_repeats_that_of_the_training(method, finished, phantom, tmp_path):
     run = finished(method)
     settings = {"dataset_dir": str(phantom), "checkpoint": str(run / "model.pt"), "num_workers": 0, "device": "cpu"}
@@ -175,7 +176,7 @@ def test_a_method_trains_and_predicts_with_four_classes(method, finished, tmp_pa
 def test_a_model_file_holds_no_more_than_a_plain_network(method, finished):
     """Teachers, second networks and rectifiers stay behind; what takes part in the prediction does not."""
     network = load_model(finished(method) / "model.pt")
-    plain = 1_813_762
+    plain = 1_816_744 if method == "cdma" else 1_813_762  # CDMA's prediction has attention
     parameters = sum(parameter.numel() for parameter in network.parameters())
     if method.startswith(("scdl", "vclipseg")):  # with priors or text vectors in the prediction
         assert plain < parameters < 2 * plain

@@ -5,8 +5,10 @@ import torch
 from ignite.utils import manual_seed
 
 from custom.networks import (
+    AttentionUNet,
     DiffRectNetworks,
     DistanceUNet,
+    InherentConsistencyUNet,
     LabelRectifier,
     MeanTeacher,
     NetworkPair,
@@ -18,6 +20,7 @@ from custom.networks import (
     UNetPair,
     UNetPairWithTeachers,
     UNetWithDistances,
+    UNetWithInherentConsistency,
     UNetWithPyramid,
     UNetWithRectifier,
     UNetWithTeacher,
@@ -46,6 +49,10 @@ def rectified_unet(seed):
 BUILT = {
     "UNet": (lambda seed: UNet(3, seed=seed, **SMALL), lambda seed: after_seed(seed, UNet, 3, **SMALL)),
     "SCDLUNet": (lambda seed: SCDLUNet(3, seed=seed, **SCDL), lambda seed: after_seed(seed, SCDLUNet, 3, **SCDL)),
+    "AttentionUNet": (
+        lambda seed: AttentionUNet(3, seed=seed, **SMALL),
+        lambda seed: after_seed(seed, AttentionUNet, 3, **SMALL),
+    ),
     "SemiGDA": (
         lambda seed: SemiGDA(CONFIGS["kl"], 3, seed=seed),
         lambda seed: after_seed(seed, SemiGDA, CONFIGS["kl"], 3),
@@ -57,6 +64,10 @@ BUILT = {
     "UNetWithPyramid": (
         lambda seed: UNetWithPyramid(3, seed=seed, **SMALL),
         lambda seed: PyramidUNet(after_seed(seed, UNet, 3, **SMALL)),
+    ),
+    "UNetWithInherentConsistency": (
+        lambda seed: UNetWithInherentConsistency(3, 32, seed=seed, **SMALL),
+        lambda seed: InherentConsistencyUNet(after_seed(seed, UNet, 3, **SMALL), 32),
     ),
     "UNetPair": (
         lambda seed: UNetPair(3, seed=seed, **SMALL),

@@ -11,6 +11,7 @@ import pytest
 import torch
 from monai.networks import one_hot
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from custom.checkpoints import load_checkpoint, save_atomically
 from custom.errors import InputError
@@ -19,6 +20,7 @@ from custom.labels import signed_distances
 from custom.losses import SoftLabelDiceLoss
 from custom.methods.trainer import dice_and_cross_entropy
 from custom.networks import (
+    AttentionUNet,
     BSNetNetworks,
     CSCPANetworks,
     MaskBranch,
@@ -30,6 +32,7 @@ from custom.networks import (
     UNetPairWithTeachers,
     UNetWithDenoiser,
     UNetWithDistances,
+    UNetWithInherentConsistency,
     UNetWithPyramid,
     UNetWithRectifier,
     UNetWithTeacher,
@@ -136,6 +139,13 @@ def of_discriminator(network: nn.Module, images: Tensor, labels: Tensor) -> Tens
 def of_changed_features(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """The loss of the logits of changed features, for which all images but the first are unlabelled ones."""
     return dice_and_cross_entropy()(network.changed(images, 1).logits, labels)
+def of_maps(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Supervised loss of the logits, and a hundredth of that of all maps of both modules, for the same labels."""
+    outputs = network.logits_and_maps(torch.cat([images, images]), len(images))
+    maps = [*outputs.labelled_maps, *outputs.unsupervised_maps]
+    resized = [interpolate(each, size=images.shape[-2:], mode="bilinear") for each in maps]
+    loss = dice_and_cross_entropy()
+    return loss(outputs.logits[: len(images)], labels) + 0.01 * sum(loss(each, labels) for each in resized)
 
 
 # The networks
@@ -184,10 +194,15 @@ NETWORKS = {
     "MaskBranch, tiny": Entry(lambda k, seed: mask_branch("tiny", k, seed), any_size=False, side=8),
     "UNet": Entry(lambda k, seed: UNet(k, seed=seed, **SMALL)),
     "UNet, two decoders": Entry(lambda k, seed: UNet(k, seed=seed, upsampling=BOTH, **SMALL)),
+    "UNet, nearest": Entry(lambda k, seed: UNet(k, seed=seed, upsampling=("nearest",), **SMALL)),
+    "AttentionUNet": Entry(lambda k, seed: AttentionUNet(k, seed=seed, **SMALL)),
     "SCDLUNet, two decoders": Entry(lambda k, seed: SCDLUNet(k, seed=seed, upsampling=BOTH, **SCDL)),
     "UNetWithTeacher": Entry(lambda k, seed: UNetWithTeacher(k, seed=seed, upsampling=BOTH, **SMALL), of_student),
     "UNetWithDistances": Entry(lambda k, seed: UNetWithDistances(k, seed=seed, **SMALL), of_distances),
     "UNetWithPyramid": Entry(lambda k, seed: UNetWithPyramid(k, seed=seed, **SMALL)),
+    "UNetWithInherentConsistency": Entry(
+        lambda k, seed: UNetWithInherentConsistency(k, SIZE, position_limit=0, seed=seed, **SMALL), of_maps
+    ),
     "UNetPair": Entry(lambda k, seed: UNetPair(k, seed=seed, **SMALL), of_pair),
     "SCDLUNet, no priors": Entry(lambda k, seed: SCDLUNet(k, seed=seed, inject_priors=False, **SCDL), of_distributions),
     "UNetPair, different": Entry(lambda k, seed: UNetPair(k, seed=seed, second={"upsampling": BOTH}, **SMALL), of_pair),

@@ -10,7 +10,17 @@ from monai.networks.nets import FLEXUNET_BACKBONE
 from torch import nn
 
 from custom.errors import InputError
-from custom.networks import SCDLUNet, UNet, UNetPair, UNetWithPyramid, UNetWithRectifier, UNetWithTeacher, build_encoder
+from custom.networks import (
+    AttentionUNet,
+    SCDLUNet,
+    UNet,
+    UNetPair,
+    UNetWithInherentConsistency,
+    UNetWithPyramid,
+    UNetWithRectifier,
+    UNetWithTeacher,
+    build_encoder,
+)
 from custom.networks.encoders import UNetEncoder
 
 WIDTHS = (4, 8, 8, 8, 8)
@@ -71,7 +81,10 @@ class Coarse(nn.Module, BaseEncoder):
         return [3]
 
 
-@pytest.mark.parametrize("network", [UNet, SCDLUNet, UNetPair, UNetWithTeacher, UNetWithRectifier])
+@pytest.mark.parametrize(
+    "network",
+    [UNet, AttentionUNet, SCDLUNet, UNetPair, UNetWithTeacher, UNetWithRectifier, UNetWithInherentConsistency],
+)
 def test_registering_with_monai_is_all_that_a_new_encoder_needs(network, monkeypatch):
     monkeypatch.setattr(FLEXUNET_BACKBONE, "register_dict", dict(FLEXUNET_BACKBONE.register_dict))
     FLEXUNET_BACKBONE.register_class(Coarse)

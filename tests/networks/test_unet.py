@@ -231,6 +231,15 @@ def test_transposed_upsampling_predicts_four_pixels_for_each():
     torch.testing.assert_close(stage(x, skip, None), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_nearest_upsampling_repeats_every_pixel_and_takes_odd_sizes():
+    stage = make_unet(upsampling=("nearest",)).eval().decoders[0].stages[0]
+    x, skip = tensors((1, 8, 3, 4), (1, 8, 6, 8))
+    coarse = torch.einsum("oi,bihw->bohw", stage.up.weight[:, :, 0, 0], x) + stage.up.bias[:, None, None]
+    fine = coarse[:, :, [0, 0, 1, 1, 2, 2]][..., [0, 0, 1, 1, 2, 2, 3, 3]]
+    torch.testing.assert_close(stage(x, skip, None), stage.block(torch.cat([skip, fine], dim=1)))
+    assert stage(x, skip[..., :5, :7], None).shape == (1, 8, 5, 7)
+
+
 def test_what_is_added_to_the_decoder_is_added_to_the_inputs_of_its_stages():
     network, x = make_unet().eval(), torch.rand(1, 3, 32, 32)
     decoder, features = network.decoders[0], network.encoder(x)
@@ -243,8 +252,8 @@ def test_what_is_added_to_the_decoder_is_added_to_the_inputs_of_its_stages():
 
 
 def test_unknown_upsampling_names_the_choices():
-    with pytest.raises(InputError, match="upsampling 'nearest': choose 'bilinear' or 'transposed'"):
-        make_unet(upsampling=("nearest",))
+    with pytest.raises(InputError, match="upsampling 'cubic': choose 'bilinear', 'transposed' or 'nearest'"):
+        make_unet(upsampling=("cubic",))
 
 
 # The whole network
