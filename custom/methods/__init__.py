@@ -15,8 +15,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "distilled": ["Distilled"],
         "fixmatch": ["FixMatch"],
         "ga_cps": ["GradientAwareCrossPseudoSupervision"],
+        "ga_magicnet": ["GradientAwareMagicNet"],
         "genericssl": ["GenericSSL"],
         "ict": ["InterpolationConsistency"],
+        "magicnet": ["MagicNet"],
         "mc_net": ["MutualConsistency"],
         "scdl": [
             "ClassDistributionLearning",

@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "build": [
             "SCDLUNetPair",
             "UNetPair",
+            "UNetWithCellLocations",
             "UNetWithDenoiser",
             "UNetWithPyramid",
             "UNetWithRectifier",
@@ -20,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "generic_ssl": ["GenericSSLNetworks"],
         "lite_encoder": ["EfficientNetLiteEncoder"],
         "latent_mapper": ["LatentMapper"],
+        "magicnet": ["MagicNetworks"],
         "mask_branch": ["MaskBranch"],
         "model_file": ["load_model", "load_trained_weights", "model_details", "save_model"],
         "pretrained_mask_encoder": ["PretrainedMaskEncoder"],

@@ -30,6 +30,8 @@ SMALL = {
         "network_def#time_channels": 16,
     },
     "distilled": {"encoder": "none"},
+    "magicnet": {"network_def#cells": 2, "network_def#location_width": 8},
+    "ga_magicnet": {"network_def#cells": 2, "network_def#location_width": 8},
     "genericssl": {"network_def#sampling_steps": 2, "network_def#time_channels": 16},
     "semigda_plus": {"encoder": "none"},
 }
@@ -112,7 +114,7 @@ def finished(phantom, phantom_of_classes, tmp_path_factory):
 def test_all_methods_of_the_comparison_are_there():
     peers = {"supervised", "ua_mt", "fixmatch", "cps", "mc_net", "urpc", "ict", "diffrect", "bcp", "unimatch_v2"}
     ours = {"scdl_supervised", "scdl_cps", "scdl_mc_net", "semigda_supervised", "semigda_plus", "distilled"}
-    rivals = {"ga_cps", "dhc", "scdl_ga_cps", "scdl_dhc", "genericssl"}
+    rivals = {"ga_cps", "dhc", "scdl_ga_cps", "scdl_dhc", "genericssl", "magicnet", "ga_magicnet"}
     assert set(METHODS) == peers | ours | rivals
 
 

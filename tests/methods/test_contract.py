@@ -26,9 +26,11 @@ from custom.methods import (
     GenericSSL,
     GradientAwareCrossPseudoSupervision,
     GradientAwareCrossPseudoSupervisionWithSCDL,
+    GradientAwareMagicNet,
     HeterogeneousCoTraining,
     HeterogeneousCoTrainingWithSCDL,
     InterpolationConsistency,
+    MagicNet,
     MutualConsistency,
     MutualConsistencyWithSCDL,
     SemiGDAAlignment,
@@ -47,6 +49,7 @@ from custom.networks import (
     SemiGDA,
     UNet,
     UNetPair,
+    UNetWithCellLocations,
     UNetWithDenoiser,
     UNetWithPyramid,
     UNetWithRectifier,
@@ -60,6 +63,7 @@ from tests.methods.conftest import WIDTHS, dice_of, disc_batches, make_batch, ma
 TWO_DECODERS = {"upsampling": ("bilinear", "transposed")}
 SMALL = {"widths": WIDTHS, "seed": 0}
 SCDL = {**SMALL, "embedding_channels": 8, "samples": 5}
+CELLS = {**SMALL, "cells": 2, "location_width": 8}
 DENOISER = {**SMALL, "sampling_steps": 2, "time_channels": 16}
 RECTIFIER = {**SMALL, "denoiser_widths": (8, 8), "time_channels": 16}
 
@@ -130,6 +134,8 @@ METHODS = {
     "GA-CPS": of(GradientAwareCrossPseudoSupervision, UNetPair, SMALL),
     "DHC": of(HeterogeneousCoTraining, UNetPair, SMALL),
     "GenericSSL": of(GenericSSL, UNetWithDenoiser, DENOISER),
+    "MagicNet": of(MagicNet, UNetWithCellLocations, CELLS, blend_start=0.0),
+    "GA-MagicNet": of(GradientAwareMagicNet, UNetWithCellLocations, CELLS),
     "MC-Net": of(MutualConsistency, UNet, SMALL | TWO_DECODERS),
     "URPC": of(UncertaintyRectifiedPyramidConsistency, UNetWithPyramid, SMALL),
     "DiffRect": of_two_optimizers,
@@ -140,7 +146,13 @@ METHODS = {
     "DHC with SCDL": of(HeterogeneousCoTrainingWithSCDL, SCDLUNetPair, SCDL, scdl_start=0.0),
     "MC-Net with SCDL": of(MutualConsistencyWithSCDL, SCDLUNet, SCDL | TWO_DECODERS, scdl_start=0.0),
 }
-UNSUPERVISED_ON_LABELLED = ("MC-Net", "MC-Net with SCDL", "DiffRect")  # labelled images too have an unsupervised loss
+UNSUPERVISED_ON_LABELLED = (
+    "MC-Net",
+    "MC-Net with SCDL",
+    "DiffRect",
+    "MagicNet",
+    "GA-MagicNet",
+)  # labelled images too have an unsupervised loss
 
 
 @pytest.fixture(params=METHODS.values(), ids=METHODS)

@@ -24,6 +24,7 @@ from custom.networks import (
     SemiGDA,
     UNet,
     UNetPair,
+    UNetWithCellLocations,
     UNetWithDenoiser,
     UNetWithPyramid,
     UNetWithRectifier,
@@ -93,6 +94,16 @@ def of_denoiser(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return sum(dice_and_cross_entropy()(logits, labels) for logits in answers) / 3
 
 
+def of_cells(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Mean supervised loss of the student's three predictions, and the cross-entropy of the places of cells."""
+    order = torch.arange(len(images)).repeat(network.cells**2, 1)
+    cells, locations = network.cell_logits(images)
+    answers = [network.student.logits(images), network.mixed_logits(images, order.flip(1)), cells]
+    places = torch.arange(network.cells**2).repeat(len(images))
+    supervised = sum(dice_and_cross_entropy()(logits, labels) for logits in answers) / 3
+    return supervised + nn.functional.cross_entropy(locations, places)
+
+
 def of_rectifier(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """The segmenter's loss, and that of labels rectified towards themselves."""
     rectified = network.rectifier.reconstruct(images, labels, labels, torch.tensor(0.0))
@@ -152,6 +163,9 @@ NETWORKS = {
     "UNetPair": Entry(lambda k, seed: UNetPair(k, seed=seed, **SMALL), of_pair),
     "SCDLUNet, no priors": Entry(lambda k, seed: SCDLUNet(k, seed=seed, inject_priors=False, **SCDL), of_distributions),
     "SCDLUNetPair": Entry(lambda k, seed: SCDLUNetPair(k, seed=seed, **SCDL), of_pair),
+    "UNetWithCellLocations": Entry(
+        lambda k, seed: UNetWithCellLocations(k, seed=seed, cells=2, location_width=8, **SMALL), of_cells
+    ),
     "UNetWithDenoiser": Entry(lambda k, seed: UNetWithDenoiser(k, seed=seed, **DENOISER), of_denoiser),
     "UNetWithRectifier": Entry(lambda k, seed: UNetWithRectifier(k, seed=seed, **RECTIFIER), of_rectifier),
 }
