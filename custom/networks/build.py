@@ -14,6 +14,7 @@ from custom.networks.distance_unet import DistanceUNet
 from custom.networks.encoders import DROPOUT, WIDTHS
 from custom.networks.generic_ssl import GenericSSLNetworks
 from custom.networks.inherent_consistency import InherentConsistencyUNet
+from custom.networks.magicnet import MagicNetworks
 from custom.networks.pyramid_unet import PyramidUNet
 from custom.networks.scdl_unet import SCDLUNet
 from custom.networks.training_networks import MeanTeacher, NetworkPair
@@ -26,6 +27,7 @@ __all__ = [
     "UNetWithDenoiser",
     "UNetWithDistances",
     "UNetWithInherentConsistency",
+    "UNetWithCellLocations",
     "UNetWithPyramid",
     "UNetWithRectifier",
     "UNetWithTeacher",
@@ -196,6 +198,36 @@ class UNetWithInherentConsistency(InherentConsistencyUNet):
         self, num_classes: int = 2, image_size: int = 224, position_limit: int | None = 3136, **arguments: Any
     ) -> None:
         super().__init__(UNet(num_classes, **arguments), image_size, position_limit)
+
+
+class UNetWithCellLocations(MagicNetworks):
+    """A U-Net, its teacher and a head for the places of cells, see `MagicNetworks`.
+
+    >>> from custom.networks import UNetWithCellLocations
+    >>> UNetWithCellLocations(num_classes=3, seed=0).location[-1].out_features
+    16
+
+    Args:
+        num_classes: K, with the background.
+        cells, location_width, decay, warm_up: see `MagicNetworks`.
+        arguments: further arguments of `UNet`, such as `seed`.
+
+    Raises:
+        InputError: fewer than two cells along a side.
+    """
+
+    arguments_of = UNet
+
+    def __init__(
+        self,
+        num_classes: int = 2,
+        cells: int = 4,
+        location_width: int = 512,
+        decay: float = 0.99,
+        warm_up: bool = True,
+        **arguments: Any,
+    ) -> None:
+        super().__init__(UNet(num_classes, **arguments), cells, location_width, decay, warm_up)
 
 
 class UNetWithPyramid(PyramidUNet):

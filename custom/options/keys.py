@@ -106,6 +106,8 @@ NETWORKS: Kinds = {
     "network_def#decay": number(0, 1),
     "network_def#warm_up": YES_OR_NO,
     "network_def#inject_priors": YES_OR_NO,
+    "network_def#cells": whole(2, 64),
+    "network_def#location_width": CHANNELS,
 }
 METHODS: Kinds = {  # of custom/methods
     "align#validation#interval": INTERVAL,
@@ -148,6 +150,10 @@ METHODS: Kinds = {  # of custom/methods
     "train#method#gumbel": YES_OR_NO,
     "train#method#pseudo_from": choice("both", "psi"),
     "train#method#average_share": SHARE,
+    "train#method#location_weight": WEIGHT,
+    "train#method#cell_branch": YES_OR_NO,
+    "train#method#blend_start": SHARE,
+    "train#method#blended_cells": choice("unlabelled", "released_2023"),
 }
 QUICKSTART: Kinds = {
     "phantom#modality": choice("ultrasound", "colonoscopy", "dermoscopy", "histology"),

@@ -30,6 +30,8 @@ SMALL = {
         "network_def#time_channels": 16,
     },
     "distilled": {"encoder": "none"},
+    "magicnet": {"network_def#cells": 2, "network_def#location_width": 8},
+    "ga_magicnet": {"network_def#cells": 2, "network_def#location_width": 8},
     "genericssl": {"network_def#sampling_steps": 2, "network_def#time_channels": 16},
     "semigda_plus": {"encoder": "none"},
 }
@@ -110,11 +112,44 @@ def finished(phantom, phantom_of_classes, tmp_path_factory):
 
 
 def test_all_methods_of_the_comparison_are_there():
-    peers = {"supervised", "ua_mt", "fixmatch", "cps", "mc_net", "urpc", "ict", "diffrect", "bcp", "unimatch_v2"}
-    peers |= {"dtc", "unco", "mcf", "pmt", "vclipseg", "bs_net", "csc_pa", "ga_cps", "dhc", "genericssl"}
-    peers |= {"mc_net_v2", "incl", "caussl_cps", "cdma"}
-    ours = {"scdl_supervised", "scdl_cps", "scdl_mc_net", "scdl_ga_cps", "scdl_dhc"}
-    ours |= {"semigda_supervised", "semigda_plus", "distilled"}
+    peers = {
+        "bcp",
+        "bs_net",
+        "caussl_cps",
+        "cdma",
+        "cps",
+        "csc_pa",
+        "dhc",
+        "diffrect",
+        "dtc",
+        "fixmatch",
+        "ga_cps",
+        "ga_magicnet",
+        "genericssl",
+        "ict",
+        "incl",
+        "magicnet",
+        "mc_net",
+        "mc_net_v2",
+        "mcf",
+        "pmt",
+        "supervised",
+        "ua_mt",
+        "unco",
+        "unimatch_v2",
+        "urpc",
+        "vclipseg",
+    }
+    ours = {
+        "distilled",
+        "scdl_cps",
+        "scdl_dhc",
+        "scdl_ga_cps",
+        "scdl_mc_net",
+        "scdl_supervised",
+        "semigda_plus",
+        "semigda_supervised",
+    }
     assert set(METHODS) == peers | ours
 
 

@@ -30,6 +30,7 @@ from custom.networks import (
     UNet,
     UNetPair,
     UNetPairWithTeachers,
+    UNetWithCellLocations,
     UNetWithDenoiser,
     UNetWithDistances,
     UNetWithInherentConsistency,
@@ -114,6 +115,16 @@ def of_denoiser(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return sum(dice_and_cross_entropy()(logits, labels) for logits in answers) / 3
 
 
+def of_cells(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Mean supervised loss of the student's three predictions, and the cross-entropy of the places of cells."""
+    order = torch.arange(len(images)).repeat(network.cells**2, 1)
+    cells, locations = network.cell_logits(images)
+    answers = [network.student.logits(images), network.mixed_logits(images, order.flip(1)), cells]
+    places = torch.arange(network.cells**2).repeat(len(images))
+    supervised = sum(dice_and_cross_entropy()(logits, labels) for logits in answers) / 3
+    return supervised + nn.functional.cross_entropy(locations, places)
+
+
 def of_rectifier(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """The segmenter's loss, and that of labels rectified towards themselves."""
     rectified = network.rectifier.reconstruct(images, labels, labels, torch.tensor(0.0))
@@ -139,6 +150,8 @@ def of_discriminator(network: nn.Module, images: Tensor, labels: Tensor) -> Tens
 def of_changed_features(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """The loss of the logits of changed features, for which all images but the first are unlabelled ones."""
     return dice_and_cross_entropy()(network.changed(images, 1).logits, labels)
+
+
 def of_maps(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Supervised loss of the logits, and a hundredth of that of all maps of both modules, for the same labels."""
     outputs = network.logits_and_maps(torch.cat([images, images]), len(images))
@@ -208,6 +221,9 @@ NETWORKS = {
     "UNetPair, different": Entry(lambda k, seed: UNetPair(k, seed=seed, second={"upsampling": BOTH}, **SMALL), of_pair),
     "UNetPairWithTeachers": Entry(lambda k, seed: UNetPairWithTeachers(k, seed=seed, **SMALL), of_students),
     "SCDLUNetPair": Entry(lambda k, seed: SCDLUNetPair(k, seed=seed, **SCDL), of_pair),
+    "UNetWithCellLocations": Entry(
+        lambda k, seed: UNetWithCellLocations(k, seed=seed, cells=2, location_width=8, **SMALL), of_cells
+    ),
     "UNetWithDenoiser": Entry(lambda k, seed: UNetWithDenoiser(k, seed=seed, **DENOISER), of_denoiser),
     "CSCPANetworks": Entry(lambda k, seed: CSCPANetworks(k, seed=seed, **SMALL), of_changed_features),
     "BSNetNetworks": Entry(lambda k, seed: BSNetNetworks(k, seed=seed, **SMALL), of_discriminator),

@@ -23,7 +23,7 @@ METHODS = {
     name: OVERLAYS / "methods" / f"{name}.yaml"
     for name in (
         *("diffrect", "scdl_cps", "ict", "fixmatch", "mc_net", "ua_mt", "distilled", "bcp"),
-        *("ga_cps", "dhc", "genericssl", "vclipseg"),
+        *("ga_cps", "dhc", "genericssl", "vclipseg", "magicnet"),
     )
 }
 OWN_FILE = "is no option: change it in a file of your own"
