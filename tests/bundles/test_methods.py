@@ -111,7 +111,7 @@ def finished(phantom, phantom_of_classes, tmp_path_factory):
 def test_all_methods_of_the_comparison_are_there():
     peers = {"supervised", "ua_mt", "fixmatch", "cps", "mc_net", "urpc", "ict", "diffrect", "bcp", "unimatch_v2"}
     ours = {"scdl_supervised", "scdl_cps", "scdl_mc_net", "semigda_supervised", "semigda_plus", "distilled"}
-    peers |= {"vclipseg", "bs_net", "csc_pa"}
+    peers |= {"vclipseg", "bs_net", "csc_pa", "skcdf"}
     assert set(METHODS) == peers | ours
 
 
@@ -175,7 +175,7 @@ def test_a_model_file_holds_no_more_than_a_plain_network(method, finished):
     network = load_model(finished(method) / "model.pt")
     plain = 1_813_762
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    if method.startswith(("scdl", "vclipseg")):  # with priors or text vectors in the prediction
+    if method.startswith(("scdl", "vclipseg", "skcdf")):  # priors, text vectors, attention
         assert plain < parameters < 2 * plain
     else:
         assert parameters == plain

@@ -24,6 +24,7 @@ from custom.networks import (
     SCDLUNet,
     SCDLUNetPair,
     SemiGDA,
+    SKCDFNetworks,
     UNet,
     UNetPair,
     UNetWithPyramid,
@@ -105,6 +106,12 @@ def of_changed_features(network: nn.Module, images: Tensor, labels: Tensor) -> T
     return dice_and_cross_entropy()(network.changed(images, 1).logits, labels)
 
 
+def of_both_heads(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """The loss of both heads of both decoders, of which the second one's rows ask each other."""
+    answers = [*network.logits_of_both_heads(images, 0), *network.logits_of_both_heads(images, 1, 1)]
+    return sum(dice_and_cross_entropy()(logits, labels) for logits in answers) / len(answers)
+
+
 # The networks
 
 
@@ -157,6 +164,7 @@ NETWORKS = {
     "UNetPair": Entry(lambda k, seed: UNetPair(k, seed=seed, **SMALL), of_pair),
     "SCDLUNetPair": Entry(lambda k, seed: SCDLUNetPair(k, seed=seed, **SCDL), of_pair),
     "CSCPANetworks": Entry(lambda k, seed: CSCPANetworks(k, seed=seed, **SMALL), of_changed_features),
+    "SKCDFNetworks": Entry(lambda k, seed: SKCDFNetworks(k, seed=seed, image_size=SIZE, **SMALL), of_both_heads),
     "BSNetNetworks": Entry(lambda k, seed: BSNetNetworks(k, seed=seed, **SMALL), of_discriminator),
     "VCLIPSegNetworks": Entry(lambda k, seed: VCLIPSegNetworks(k, seed=seed, **TEXT), of_projections),
     "UNetWithRectifier": Entry(lambda k, seed: UNetWithRectifier(k, seed=seed, **RECTIFIER), of_rectifier),
