@@ -39,6 +39,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "semigda_alignment": ["AlignmentEvaluator", "SemiGDAAlignment"],
         "semigda_plus": ["SemiGDAPlus"],
         "semigda_segmentation": ["SemiGDASegmentation"],
+        "skcdf": ["SKCDF"],
         "supervised": ["Supervised"],
         "trainer": ["MethodTrainer"],
         "ua_mt": ["UncertaintyAwareMeanTeacher"],

@@ -36,6 +36,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "pyramid_unet": ["PyramidUNet"],
         "scdl_unet": ["SCDLUNet"],
         "semigda": ["BranchOutputs", "SemiGDA"],
+        "skcdf_unet": ["SKCDFNetworks", "SKCDFUNet"],
         "skip_adapters": ["SkipAdapters"],
         "trainable_encoder": ["TrainableEncoder"],
         "training_networks": ["MeanTeacher", "NetworkPair", "TrainingNetworks"],

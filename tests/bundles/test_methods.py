@@ -133,6 +133,7 @@ def test_all_methods_of_the_comparison_are_there():
         "mc_net_v2",
         "mcf",
         "pmt",
+        "skcdf",
         "supervised",
         "ua_mt",
         "unco",
@@ -213,7 +214,7 @@ def test_a_model_file_holds_no_more_than_a_plain_network(method, finished):
     network = load_model(finished(method) / "model.pt")
     plain = 1_816_744 if method == "cdma" else 1_813_762  # CDMA's prediction has attention
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    if method.startswith(("scdl", "vclipseg")):  # with priors or text vectors in the prediction
+    if method.startswith(("scdl", "vclipseg", "skcdf")):  # priors, text vectors, attention
         assert plain < parameters < 2 * plain
     else:
         assert parameters == plain

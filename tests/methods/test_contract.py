@@ -18,6 +18,7 @@ from custom.handlers import StageCheckpoint
 from custom.labels import IGNORED_LABEL
 from custom.methods import (
     CSCPA,
+    SKCDF,
     BidirectionalCopyPaste,
     BSNet,
     CrossDistillationOfAttentions,
@@ -60,6 +61,7 @@ from custom.networks import (
     SCDLUNet,
     SCDLUNetPair,
     SemiGDA,
+    SKCDFNetworks,
     UNet,
     UNetPair,
     UNetPairWithTeachers,
@@ -177,6 +179,7 @@ METHODS = {
     "DiffRect": of_two_optimizers,
     "VCLIPSeg": of_vclipseg,
     "CSC-PA": of(CSCPA, CSCPANetworks, SMALL, warm_up=0.0),
+    "SKCDF": of(SKCDF, SKCDFNetworks, SMALL | {"image_size": 32}),
     "BS-Net": of(BSNet, BSNetNetworks, SMALL, start=0.0),
     "SCDL": of(SupervisedWithSCDL, SCDLUNet, SCDL, scdl_start=0.0),
     "SCDL by tokens": of(SupervisedWithSCDL, SCDLUNet, SCDL, scdl_start=0.0, proxy_to_embedding_form="token"),

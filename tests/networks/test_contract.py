@@ -27,6 +27,7 @@ from custom.networks import (
     SCDLUNet,
     SCDLUNetPair,
     SemiGDA,
+    SKCDFNetworks,
     UNet,
     UNetPair,
     UNetPairWithTeachers,
@@ -161,6 +162,12 @@ def of_maps(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return loss(outputs.logits[: len(images)], labels) + 0.01 * sum(loss(each, labels) for each in resized)
 
 
+def of_both_heads(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """The loss of both heads of both decoders, of which the second one's rows ask each other."""
+    answers = [*network.logits_of_both_heads(images, 0), *network.logits_of_both_heads(images, 1, 1)]
+    return sum(dice_and_cross_entropy()(logits, labels) for logits in answers) / len(answers)
+
+
 # The networks
 
 
@@ -226,6 +233,7 @@ NETWORKS = {
     ),
     "UNetWithDenoiser": Entry(lambda k, seed: UNetWithDenoiser(k, seed=seed, **DENOISER), of_denoiser),
     "CSCPANetworks": Entry(lambda k, seed: CSCPANetworks(k, seed=seed, **SMALL), of_changed_features),
+    "SKCDFNetworks": Entry(lambda k, seed: SKCDFNetworks(k, seed=seed, image_size=SIZE, **SMALL), of_both_heads),
     "BSNetNetworks": Entry(lambda k, seed: BSNetNetworks(k, seed=seed, **SMALL), of_discriminator),
     "VCLIPSegNetworks": Entry(lambda k, seed: VCLIPSegNetworks(k, seed=seed, **TEXT), of_projections),
     "UNetWithRectifier": Entry(lambda k, seed: UNetWithRectifier(k, seed=seed, **RECTIFIER), of_rectifier),
