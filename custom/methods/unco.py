@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, mse_loss
-from torch.nn.utils import parameters_to_vector
 
 from custom.errors import InputError
 from custom.methods.trainer import Batch, MethodTrainer, dice_and_cross_entropy
@@ -128,7 +127,8 @@ class UncertaintyCoEstimator(MethodTrainer):
     def _adversary(self) -> tuple[Tensor, Tensor]:
         """L_adv, and what enters the loss: the same, or with the release's error both of its gradients."""
         students = self.network.first.student, self.network.second.student
-        first, second = (parameters_to_vector(student.parameters()) for student in students)
+        # PyTorch's `parameters_to_vector` refuses weights in channels-last memory order.
+        first, second = (torch.cat([each.flatten() for each in student.parameters()]) for student in students)
         if not self.released_adversary:
             value = 1 + cosine_similarity(first, second, dim=0)
             return value, value

@@ -146,6 +146,13 @@ def test_the_released_adversary_differs_in_the_first_tensor_alone_and_reaches_th
     assert found == pytest.approx((2 * theta.grad[1:]).tolist())
 
 
+def test_the_adversary_is_the_same_in_channels_last_memory_order():
+    def adversary(network):
+        return make_trainer(UncertaintyCoEstimator, network, [make_batch()])._adversary()[0].item()
+
+    assert adversary(make_pair().to(memory_format=torch.channels_last)) == pytest.approx(adversary(make_pair()))
+
+
 def test_each_student_learns_from_both_teachers_and_no_teacher_gets_a_gradient():
     network = make_pair()
     before = copy.deepcopy(network.state_dict())
