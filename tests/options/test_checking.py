@@ -23,7 +23,8 @@ METHODS = {
     name: OVERLAYS / "methods" / f"{name}.yaml"
     for name in (
         *("diffrect", "scdl_cps", "ict", "fixmatch", "mc_net", "ua_mt", "distilled", "bcp"),
-        *("ga_cps", "dhc", "genericssl", "vclipseg", "magicnet"),
+        *("ga_cps", "dhc", "genericssl", "vclipseg", "magicnet", "bs_net", "csc_pa", "cdma", "caussl_cps", "dtc"),
+        *("incl", "mcf", "pmt", "skcdf", "unco"),
     )
 }
 OWN_FILE = "is no option: change it in a file of your own"
