@@ -40,6 +40,12 @@ class ClassWeightedLoss(nn.Module):
     CE_w is `class_weighted_cross_entropy`. D_c = (2 sum_n p y + 1) / (sum_n p + sum_n y + 1) is the Dice of a class of
     the foreground, without squares. The releases of DHC and GenericSSL minimise - mean w_c D_c, of the same gradient.
 
+    >>> import torch
+    >>> from custom.losses import ClassWeightedLoss
+    >>> labels = torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 2)
+    >>> round(ClassWeightedLoss()(torch.zeros(1, 2, 1, 2), labels).item(), 4)  # (ln(2) + 1 - 2 / 3) / 2
+    0.5132
+
     Args:
         dice_weight: weight of the Dice loss.
         cross_entropy_weight: weight of the cross-entropy.

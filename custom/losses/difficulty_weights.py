@@ -29,6 +29,13 @@ class DifficultyWeights(nn.Module):
     A class that is neither in the labels nor in the predictions keeps its values. In the released codes it has D = 1/2
     then, which is rare in volumes and the rule in slices. The state is in buffers; several processes add their pixels.
 
+    >>> import torch
+    >>> from custom.losses import DifficultyWeights
+    >>> logits = torch.tensor([[2.0, 2.0, 2.0], [1.0, 1.0, 1.0]]).reshape(1, 2, 1, 3)
+    >>> weights = DifficultyWeights(2).update(logits, torch.tensor([0.0, 0.0, 1.0]).reshape(1, 1, 1, 3))
+    >>> weights.argmax().item(), weights.max().item()  # no pixel of class 1 was found
+    (1, 2.0)
+
     Args:
         num_classes: K, with the background.
         normalised: whether the largest weight is K, as in DHC; GenericSSL does not divide.

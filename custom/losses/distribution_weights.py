@@ -24,6 +24,12 @@ class DistributionWeights(nn.Module):
     class v = ln(N_max / 1e-8), beside which all others are nearly 0: rare in volumes and the rule in slices. The state
     is in buffers; several processes add their pixels.
 
+    >>> from custom.losses import DistributionWeights
+    >>> DistributionWeights(3, shares=[64, 8, 1]).weights().round(decimals=2).tolist()
+    [0.0, 1.5, 3.0]
+    >>> DistributionWeights(2, shares=[0.9, 0.1], floor=0.25).weights().tolist()
+    [0.5, 2.0]
+
     Args:
         num_classes: K, with the background.
         shares: the share of each class in the labels, or its pixels, [K]; None begins with w = K for each class.

@@ -94,6 +94,12 @@ def _decided_pixels(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 class GradientAwareLoss(nn.Module):
     """dice_weight GADice + cross_entropy_weight GACE, of logits [B, K, H, W] and class indices [B, 1, H, W].
 
+    >>> import torch
+    >>> from custom.losses import GradientAwareLoss
+    >>> loss = GradientAwareLoss(hardest=100)(torch.zeros(1, 2, 1, 2), torch.tensor([[[[0.0, 1.0]]]]))
+    >>> round(loss.item(), 4)  # (sqrt(2) ln(2) + 1 / 3) / 2
+    0.6568
+
     Args:
         hardest: see `gradient_aware_cross_entropy`; 10 for labels in the released code.
         class_exponent: likewise.
