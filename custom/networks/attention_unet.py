@@ -13,8 +13,6 @@ from custom.networks.unet import UNet
 
 __all__ = ["AttentionUNet", "ChannelAttention", "SpatialAttention"]
 
-REDUCTION = 16
-
 
 class ChannelAttention(nn.Module):
     """x sigmoid(M(average of x) + M(maximum of x)), over the positions of each channel (CBAM, Woo et al., ECCV 2018).
@@ -22,12 +20,13 @@ class ChannelAttention(nn.Module):
     M is 1x1 convolution, ReLU, 1x1 convolution, without biases.
 
     Args:
-        channels: of x; M has a sixteenth of them between its convolutions, at least one.
+        channels: of x.
+        reduction: channels of x over those between M's convolutions, which are at least one.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
-        reduced = max(channels // REDUCTION, 1)
+        reduced = max(channels // reduction, 1)
         self.mlp = nn.Sequential(
             nn.Conv2d(channels, reduced, 1, bias=False), nn.ReLU(), nn.Conv2d(reduced, channels, 1, bias=False)
         )
@@ -51,13 +50,13 @@ class SpatialAttention(nn.Module):
         return x * self.convolution(descriptors).sigmoid()
 
 
-def _attention(kind: str, channels: int) -> nn.Module:
+def _attention(kind: str, channels: int, reduction: int) -> nn.Module:
     if kind == "cbam":
-        return nn.Sequential(ChannelAttention(channels), SpatialAttention())
+        return nn.Sequential(ChannelAttention(channels, reduction), SpatialAttention())
     if kind == "spatial":
         return SpatialAttention()
     if kind == "channel":
-        return ChannelAttention(channels)
+        return ChannelAttention(channels, reduction)
     raise InputError(f"attention {kind!r}: choose 'cbam', 'spatial' or 'channel'")
 
 
@@ -82,11 +81,12 @@ class AttentionUNet(UNet):
         widths: channels of each resolution, the finest first.
         dropout: dropout probability of each resolution of the encoder.
         attention: one entry for each decoder, "cbam", "spatial" or "channel".
+        reduction: see `ChannelAttention`.
         upsampling: one entry for each decoder, see `UNetDecoder`; None for "bilinear" in all.
         encoder, encoder_weights, decoder_widths, seed: see `UNet`.
 
     Raises:
-        InputError: an unknown attention, or another number of up-samplings.
+        InputError: an unknown attention, a reduction below 1, or another number of up-samplings.
     """
 
     _entry_for_each_decoder = (*UNet._entry_for_each_decoder, "attention")
@@ -98,12 +98,15 @@ class AttentionUNet(UNet):
         widths: Sequence[int] = WIDTHS,
         dropout: Sequence[float] = DROPOUT,
         attention: Sequence[str] = ("cbam", "spatial", "channel"),
+        reduction: int = 16,
         upsampling: Sequence[str] | None = None,
         encoder: str = "none",
         encoder_weights: str | None = None,
         decoder_widths: Sequence[int] | None = None,
         seed: int | None = None,
     ) -> None:
+        if not reduction >= 1:
+            raise InputError(f"reduction {reduction}: give a whole number from 1")
         if upsampling is None:
             upsampling = ("bilinear",) * len(attention)
         if len(upsampling) != len(attention):
@@ -113,5 +116,5 @@ class AttentionUNet(UNet):
         )
         for decoder, kind in zip(self.decoders, attention, strict=True):
             for stage, width in zip(decoder.stages[:-1], reversed(self.decoder_widths[1:-1]), strict=True):
-                stage.attention = _attention(kind, width)
-        self.architecture |= {"network": "AttentionUNet", "attention": list(attention)}
+                stage.attention = _attention(kind, width, reduction)
+        self.architecture |= {"network": "AttentionUNet", "attention": list(attention), "reduction": reduction}

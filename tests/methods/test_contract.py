@@ -172,7 +172,7 @@ METHODS = {
     "GA-MagicNet": of(GradientAwareMagicNet, UNetWithCellLocations, CELLS),
     "MC-Net": of(MutualConsistency, UNet, SMALL | TWO_DECODERS),
     "MC-Net v2": of(MutualConsistency, UNet, SMALL | THREE_DECODERS),
-    "CDMA": of(CrossDistillationOfAttentions, AttentionUNet, SMALL, start=0.0),
+    "CDMA": of(CrossDistillationOfAttentions, AttentionUNet, SMALL | {"reduction": 1}, start=0.0),
     "URPC": of(UncertaintyRectifiedPyramidConsistency, UNetWithPyramid, SMALL),
     "DTC": of(DualTaskConsistency, UNetWithDistances, SMALL),
     "INCL": of(InherentConsistentLearning, UNetWithInherentConsistency, SMALL | {"image_size": 32}, **VISIBLE),

@@ -72,5 +72,7 @@ def test_without_its_attention_it_is_the_u_net():
 def test_other_attention_and_another_number_of_up_samplings_are_refused():
     with pytest.raises(InputError, match="attention 'self': choose 'cbam', 'spatial' or 'channel'"):
         make_network(attention=("self",))
+    with pytest.raises(InputError, match="reduction 0: give a whole number from 1"):
+        make_network(reduction=0)
     with pytest.raises(InputError, match="give one entry for each of attention"):
         make_network(upsampling=("bilinear",))

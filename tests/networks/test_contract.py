@@ -215,7 +215,7 @@ NETWORKS = {
     "UNet": Entry(lambda k, seed: UNet(k, seed=seed, **SMALL)),
     "UNet, two decoders": Entry(lambda k, seed: UNet(k, seed=seed, upsampling=BOTH, **SMALL)),
     "UNet, nearest": Entry(lambda k, seed: UNet(k, seed=seed, upsampling=("nearest",), **SMALL)),
-    "AttentionUNet": Entry(lambda k, seed: AttentionUNet(k, seed=seed, **SMALL)),
+    "AttentionUNet": Entry(lambda k, seed: AttentionUNet(k, seed=seed, reduction=1, **SMALL)),
     "SCDLUNet, two decoders": Entry(lambda k, seed: SCDLUNet(k, seed=seed, upsampling=BOTH, **SCDL)),
     "UNetWithTeacher": Entry(lambda k, seed: UNetWithTeacher(k, seed=seed, upsampling=BOTH, **SMALL), of_student),
     "UNetWithDistances": Entry(lambda k, seed: UNetWithDistances(k, seed=seed, **SMALL), of_distances),
