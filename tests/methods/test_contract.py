@@ -184,7 +184,9 @@ METHODS = {
     "SCDL": of(SupervisedWithSCDL, SCDLUNet, SCDL, scdl_start=0.0),
     "SCDL by tokens": of(SupervisedWithSCDL, SCDLUNet, SCDL, scdl_start=0.0, proxy_to_embedding_form="token"),
     "CPS with SCDL": of(CrossPseudoSupervisionWithSCDL, SCDLUNetPair, SCDL, scdl_start=0.0),
-    "GA-CPS with SCDL": of(GradientAwareCrossPseudoSupervisionWithSCDL, SCDLUNetPair, SCDL, scdl_start=0.0),
+    "GA-CPS with SCDL": of(  # all pixels: the hardest tenth stay hard for more than the five epochs of a test here
+        GradientAwareCrossPseudoSupervisionWithSCDL, SCDLUNetPair, SCDL, scdl_start=0.0, hardest=100.0
+    ),
     "DHC with SCDL": of(HeterogeneousCoTrainingWithSCDL, SCDLUNetPair, SCDL, scdl_start=0.0),
     "MC-Net with SCDL": of(MutualConsistencyWithSCDL, SCDLUNet, SCDL | TWO_DECODERS, scdl_start=0.0),
 }
