@@ -10,13 +10,14 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from PIL import Image
 
 from custom.checkpoints import load_checkpoint
 from custom.error_causes import find_input_error
 from custom.handlers import StageCheckpoint
 from custom.networks import UNet, load_model, save_model
-from tests.bundles.conftest import OVERLAYS, make_workflow, train
+from tests.bundles.conftest import OVERLAYS, config_file, make_workflow, train
 from tests.bundles.test_inference import predict
 from tests.bundles.test_resume import assert_equal
 from tests.bundles.test_training import read_curves
@@ -24,6 +25,9 @@ from tests.bundles.test_training import read_curves
 METHODS = sorted(path.stem for path in (OVERLAYS / "methods").glob("*.yaml"))
 LABELS_ONLY = {"supervised", "semigda_supervised"}
 CLASSES = 4
+OWN_NETWORKS = [
+    *("semigda_plus", "supervised", "distilled", "diffrect", "scdl_cps", "vclipseg", "skcdf", "cdma", "genericssl"),
+]
 SMALL = {
     "diffrect": {
         "network_def#denoiser_widths": [8, 8],
@@ -191,6 +195,12 @@ def test_evaluation_of_the_model_file_repeats_that_of_the_training(method, finis
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_the_network_of_a_method_has_the_classes_of_the_data(method):
+    network = ConfigParser.load_config_files([str(config_file(file)) for file in files(method)])["network_def"]
+    assert network["num_classes"] == "$@facts.num_classes"
+
+
+@pytest.mark.parametrize("method", OWN_NETWORKS)  # the steps of all methods meet four classes in tests/methods
 def test_a_method_trains_and_predicts_with_four_classes(method, finished, tmp_path):
     run = finished(method, CLASSES)
     summary = json.loads((run / "evaluation" / "summary.json").read_text())

@@ -158,7 +158,7 @@ METHODS = {
     "BCP": of(BidirectionalCopyPaste, UNetWithTeacher, SMALL | {"warm_up": False}, pretrain_share=0.5),
     "Distilled": of_distilled,
     "CPS": of(CrossPseudoSupervision, UNetPair, SMALL),
-    "GA-CPS": of(GradientAwareCrossPseudoSupervision, UNetPair, SMALL),
+    "GA-CPS": of(GradientAwareCrossPseudoSupervision, UNetPair, SMALL, hardest=50.0),
     "DHC": of(HeterogeneousCoTraining, UNetPair, SMALL),
     "UnCo": of(UncertaintyCoEstimator, UNetPairWithTeachers, SMALL, copies=2),
     "MCF": of(MutualCorrection, UNetPair, SMALL | {"second": {"upsampling": ("transposed",)}}),
