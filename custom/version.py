@@ -11,7 +11,7 @@ from custom.errors import InputError
 
 __all__ = ["__version__", "check_version", "find_model"]
 
-__version__ = "0.6.0"
+__version__ = "0.7.0"
 
 
 def check_version(bundle_root: str | os.PathLike) -> None:
