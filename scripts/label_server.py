@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
@@ -16,12 +14,14 @@ from types import TracebackType
 from typing import Any
 
 from custom.errors import InputError
+from scripts.child import Child
 
-__all__ = ["LabelServer"]
+__all__ = ["LabelServer", "free_port"]
 
 
 class LabelServer:
     """Context manager: starts `monailabel start_server` and waits until it answers; stops it at the end.
+    It never outlives this process, see `Child`.
 
     Args:
         app: folder of the app.
@@ -43,7 +43,7 @@ class LabelServer:
         self.options = options
         self.patience = patience
         self.log = self.app / "server.log"
-        self.url = f"http://127.0.0.1:{_free_port()}"
+        self.url = f"http://127.0.0.1:{free_port()}"
 
     def __enter__(self) -> LabelServer:
         program = Path(sys.executable).with_name("monailabel")
@@ -53,13 +53,7 @@ class LabelServer:
         command = [program, "start_server", "--app", self.app, "--studies", self.studies, "--host", "127.0.0.1"]
         environment = {**os.environ, "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": ""}
         with open(self.log, "a") as log:
-            self.process = subprocess.Popen(
-                [*map(str, command), "--port", port, *self.options],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,
-            )
+            self.child = Child([*map(str, command), "--port", port, *self.options], log, environment)
         self._wait()
         return self
 
@@ -68,7 +62,7 @@ class LabelServer:
 
     def _wait(self) -> None:
         end = time.monotonic() + self.patience
-        while time.monotonic() < end and self.process.poll() is None:
+        while time.monotonic() < end and self.child.process.poll() is None:
             try:
                 self.get("/info/")
                 return
@@ -103,16 +97,11 @@ class LabelServer:
 
     def stop(self, kill: bool = False) -> None:
         """End the server and the processes it started; with `kill` at once, as in a power failure."""
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL if kill else signal.SIGTERM)
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
+        self.child.stop(kill)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine on which nothing listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]

@@ -22,6 +22,7 @@ from custom.errors import InputError
 from custom.labels import IGNORED_LABEL, MOST_CLASSES
 from custom.pixels import bits_used, read_class_indices, read_image
 from custom.pixels.images import LEAST_BIT_DEPTH, MOST_BIT_DEPTH
+from custom.pixels.page import MOST_MICRONS_PER_PIXEL
 from custom.volumes.window import AUTO, Window, check_window
 
 __all__ = [
@@ -35,7 +36,6 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 MASKS_MEASURED = 200
-MOST_MICRONS_PER_PIXEL = 1000
 SHARE_OF_ONE_COMPONENT = 0.9
 _SPLITS_OF_TRAINING = ("labelled", "unlabelled", "validation")
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]

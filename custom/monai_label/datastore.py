@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from custom.files import is_system_file
 from custom.monai_label.label_files import check_image, convert_label
 from custom.monai_label.names import LABEL_SUFFIXES, check_name, check_upload, is_plain, same_name, split_suffix
 
-__all__ = ["CheckedDatastore", "refusal", "segments_of"]
+__all__ = ["CheckedDatastore", "label_to_store"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,25 +53,17 @@ class CheckedDatastore(LocalDatastore):
         try:
             check_image(image_filename)
         except InputError as error:
-            raise refusal(f"image {image_id}", image_filename, error) from error
+            raise _refusal(f"image {image_id}", image_filename, error) from error
         self._require_inside(self._datastore.image_path(), image_id + suffix)
         return super().add_image(image_id, image_filename, image_info)
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
         """Store a label of an image, in the format of the image; see `convert_label`."""
-        suffix = check_upload(label_filename, LABEL_SUFFIXES)
-        check_name(label_tag, "tag")
         image_id = self._known_as(check_name(image_id, "image"))
         uri = self.get_image_uri(image_id)
         if not uri:
             raise HTTPException(404, f"label of {image_id}: the datastore has no such image; upload the image first")
-        with tempfile.TemporaryDirectory() as folder:
-            sent = Path(folder) / f"sent{suffix}"  # a name that MONAI Label takes apart as we do
-            shutil.copyfile(label_filename, sent)
-            try:
-                label = convert_label(sent, Path(uri), Path(folder), self.class_names(), segments_of(label_info))
-            except InputError as error:
-                raise refusal(f"label of {image_id}", str(sent), error) from error
+        with label_to_store(image_id, uri, label_filename, label_tag, label_info, self.class_names()) as label:
             self._require_inside(self._datastore.label_path(label_tag), image_id + self._to_id(label.name)[1])
             return super().save_label(image_id, str(label), label_tag, label_info)
 
@@ -154,13 +147,42 @@ def _is_suffix(text: str) -> bool:
     return text == "" or (text.startswith(".") and is_plain(f"name{text}"))
 
 
-def segments_of(info: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+@contextmanager
+def label_to_store(
+    image_id: str, image: str, file: str, tag: str, info: Mapping[str, Any] | None, names: Mapping[str, int]
+) -> Iterator[Path]:
+    """Context manager: a label that was sent, in the format of its image; the file is there meanwhile.
+
+    Args:
+        image_id: name of the image, for errors.
+        image: file of the image.
+        file: the label as it was sent.
+        tag: of the label.
+        info: what a viewer says of the label.
+        names: class index by name.
+
+    Raises:
+        InputError: a tag or a type of file that is not allowed.
+        HTTPException: the label does not fit, see `convert_label`; or an `InputError` of what is done meanwhile.
+    """
+    suffix = check_upload(file, LABEL_SUFFIXES)
+    check_name(tag, "tag")
+    with tempfile.TemporaryDirectory() as folder:
+        sent = Path(folder) / f"sent{suffix}"  # a name that MONAI Label takes apart as we do
+        shutil.copyfile(file, sent)
+        try:
+            yield convert_label(sent, Path(image), Path(folder), names, _segments_of(info))
+        except InputError as error:
+            raise _refusal(f"label of {image_id}", str(sent), error) from error
+
+
+def _segments_of(info: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
     """What a viewer says of the values of a label."""
     segments = (info or {}).get("label_info")
     return [each for each in segments if isinstance(each, Mapping)] if isinstance(segments, list) else []
 
 
-def refusal(name: str, path: str, error: InputError) -> HTTPException:
+def _refusal(name: str, path: str, error: InputError) -> HTTPException:
     """The error names a file as the client does, not by the server's temporary file."""
     message = str(error)
     for text in (str(path), Path(path).name):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import nibabel
@@ -15,9 +12,8 @@ from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.interfaces.datastore import DefaultLabelTag
 
 from custom.errors import InputError
-from custom.monai_label.datastore import refusal, segments_of
-from custom.monai_label.label_files import convert_label
-from custom.monai_label.names import LABEL_SUFFIXES, check_name, check_upload, is_plain
+from custom.monai_label.datastore import label_to_store
+from custom.monai_label.names import check_name, is_plain
 
 __all__ = ["CheckedDICOMWebDatastore"]
 
@@ -54,22 +50,13 @@ class CheckedDICOMWebDatastore(DICOMWebDatastore):
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any], label_id: str = ""
     ) -> str:
         """Store a label of a series."""
-        suffix = check_upload(label_filename, LABEL_SUFFIXES)
-        check_name(label_tag, "tag")
         if not self._is_known(check_name(image_id, "image")):
             raise HTTPException(404, f"label of {image_id}: the DICOM store has no such series")
-        names = self.class_names()
-        with tempfile.TemporaryDirectory() as folder:
-            sent = Path(folder) / f"sent{suffix}"
-            shutil.copyfile(label_filename, sent)
-            try:
-                image = Path(self.get_image_uri(image_id))
-                label = convert_label(sent, image, Path(folder), names, segments_of(label_info))
-                values = set(np.unique(np.asarray(nibabel.load(label).dataobj)).tolist()) - {0}
-                if label_tag == DefaultLabelTag.FINAL and not values:
-                    raise InputError("it is empty, and a DICOM segmentation cannot be; draw something")
-            except InputError as error:
-                raise refusal(f"label of {image_id}", str(sent), error) from error
+        names, image = self.class_names(), self.get_image_uri(image_id)
+        with label_to_store(image_id, image, label_filename, label_tag, label_info, names) as label:
+            values = set(np.unique(np.asarray(nibabel.load(label).dataobj)).tolist()) - {0}
+            if label_tag == DefaultLabelTag.FINAL and not values:
+                raise InputError("it is empty, and a DICOM segmentation cannot be; draw something")
             by_index = {index: name for name, index in names.items()}
             shown = [{"name": by_index.get(value, str(value)), "idx": value} for value in sorted(values)]
             stored = label.rename(label.with_name("label.nii.gz"))  # the name of a series holds dots

@@ -24,6 +24,7 @@ from custom.options.kinds import (
     optional,
     whole,
 )
+from custom.pixels.page import MOST_MICRONS_PER_PIXEL
 
 __all__ = ["ARGUMENTS", "COMMANDS", "PARTS", "Kinds"]
 
@@ -284,7 +285,7 @@ COMMANDS: dict[str, Kinds] = {
         "checkpoint": PATH,
         "window": WINDOW,
         "windows_above": optional(whole(64, 1_000_000)),
-        "microns_per_pixel": optional(number(0, 1000, above=True)),
+        "microns_per_pixel": optional(number(0, MOST_MICRONS_PER_PIXEL, above=True)),
         "probability_maps": YES_OR_NO,
         "disagreement_maps": YES_OR_NO,
     },

@@ -12,13 +12,24 @@ from PIL import Image
 
 from custom.errors import InputError
 
-__all__ = ["MAX_PIXELS", "MAX_SOURCE_PIXELS", "Page", "allow_large_pictures", "require_pixels_at_most", "turn"]
+__all__ = [
+    "MAX_PIXELS",
+    "MAX_SOURCE_PIXELS",
+    "MOST_MICRONS_PER_PIXEL",
+    "Page",
+    "allow_large_pictures",
+    "require_pixels_at_most",
+    "turn",
+]
 
 MAX_PIXELS = 50_000_000
 """Images with more pixels are refused in training: as float RGB such an image takes more than 600 MB."""
 
 MAX_SOURCE_PIXELS = 250_000_000
 """`prepare` refuses larger pictures. Whole ROIs of histology need more than training takes."""
+
+MOST_MICRONS_PER_PIXEL = 1000
+"""Largest side of a pixel that a user may state, in micrometres: larger numbers are meant in another unit."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import click
 
 from custom.command_line import Command, Name, Number, PathTo, Text, Values, WholeNumber, output_folder, run_command
 from custom.errors import InputError
+from custom.pixels.page import MOST_MICRONS_PER_PIXEL
 from custom.prepare.archives import ArchiveLimits
 from custom.prepare.classes import read_mask_colours
 from custom.prepare.options import PrepareOptions
@@ -130,7 +131,7 @@ class _Window(Text):
 )
 @click.option(
     "--microns-per-pixel",
-    type=Number(0, 1000, above=True),
+    type=Number(0, MOST_MICRONS_PER_PIXEL, above=True),
     metavar="MICRONS",
     help="That size, such as 0.5: whole slides are then predicted at it.",
 )

@@ -59,8 +59,8 @@ class Slide:
             with warnings.catch_warnings():  # of formats whose associated images it does not know
                 warnings.simplefilter("ignore")
                 self._slide = open_slide(os.fspath(path))
-                _require_one_picture(self._slide.ts_tifffile)
                 properties = self._slide.properties
+                _require_one_picture(self._slide.ts_tifffile, properties["tiffslide.series-index"])
                 self.level_sizes = tuple(self._slide.level_dimensions)
         except InputError as error:
             raise InputError(f"{shown_path(path)}: {error}") from error
@@ -68,6 +68,7 @@ class Slide:
             raise self._unreadable(error) from error
         self.size: tuple[int, int] = self.level_sizes[0]
         self.microns = _microns(properties)
+        self._regions: dict[int, list] = properties.get("tiffslide.series-composition", {}).get("located_series", {})
 
     def __enter__(self) -> Slide:
         return self
@@ -101,7 +102,19 @@ class Slide:
                 f"{shown_path(self.path)}: level {level} of {level_width}x{level_height} pixels is cut short; "
                 "replace the file"
             )
-        return self._to_rgb(np.asarray(values))
+        return self._to_rgb(self._with_glass(np.asarray(values), level, left, top))
+
+    def _with_glass(self, values: NDArray, level: int, left: int, top: int) -> NDArray:
+        """Leica's scanners scan regions of the glass, and tiffslide gives what is between them in black: here white."""
+        if not self._regions:
+            return values
+        scanned = np.zeros(values.shape[:2], bool)
+        for number, corners in self._regions.items():
+            height, width = self._slide.ts_tifffile.series[number].levels[level].shape[:2]
+            first_row, first_column = corners[level][0] - top, corners[level][1] - left
+            rows = slice(max(first_row, 0), max(first_row + height, 0))
+            scanned[rows, max(first_column, 0) : max(first_column + width, 0)] = True
+        return np.where(scanned[..., None], values, np.iinfo(values.dtype).max).astype(values.dtype)
 
     def _to_rgb(self, values: NDArray) -> NDArray[np.uint8]:
         colours, alpha = values, None
@@ -138,8 +151,8 @@ def _unshrunk(place: int, shrinking: float) -> int:
     return pixel if int(pixel / shrinking) == place else pixel + 1
 
 
-def _require_one_picture(file: TiffFile) -> None:
-    series = file.series[0]
+def _require_one_picture(file: TiffFile, number: int) -> None:
+    series = file.series[number]
     page = series.keyframe
     inks = (PHOTOMETRIC.RGB, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.YCBCR)
     ycbcr = page.photometric == PHOTOMETRIC.YCBCR and page.compression not in _JPEGS

@@ -17,7 +17,7 @@ from custom.error_causes import find_input_error
 from custom.slides import Slide, kinds
 from tests.bundles.conftest import train
 from tests.bundles.test_inference import predict
-from tests.slides.files import tissue, write_slide
+from tests.slides.files import tissue, write_hamamatsu, write_leica, write_slide
 
 WIDTH, HEIGHT = 1500, 1100
 VALUES = tissue(WIDTH, HEIGHT)
@@ -89,6 +89,27 @@ def test_a_slide_gets_the_mask_that_the_same_picture_gets_in_windows(trained, tm
     assert {level for level, _, _ in regions} == {0}
     assert max(width for _, width, _ in regions) <= SIDE + 3 * SIDE * 0.75 + 3  # four windows side by side
     assert max(height for _, _, height in regions) <= SIDE + 3
+
+
+@pytest.mark.filterwarnings("ignore:hamamatsu-format metadata")
+@pytest.mark.parametrize(("write", "suffix"), [(write_hamamatsu, ".ndpi"), (write_leica, ".scn")])
+def test_slides_of_other_scanners_get_the_mask_of_the_same_picture(trained, tmp_path, write, suffix):
+    """In files made like theirs: tests have no slide of these scanners."""
+    model = with_details(trained, tmp_path, source_side=SIDE)
+    slide = write(tmp_path / "in" / f"slide{suffix}", VALUES[:384, :512])
+    shown = imread(slide, series=int(suffix == ".scn"), level=0)  # not VALUES: the slides are JPEG
+    if suffix == ".scn":
+        shown = np.pad(shown, ((40, 40), (60, 60), (0, 0)), constant_values=255)  # glass that was not scanned
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(shown).save(tmp_path / "pictures" / "slide.png")
+    picture = predict(tmp_path / "pictures", model, tmp_path / "one", windows_above=200)
+    expected = np.asarray(Image.open(picture / "masks" / "slide.png")) > 0
+    mask = imread(predict(slide, model, tmp_path / "two", windows_above=200) / "masks" / "slide.tif")
+    assert mask.shape == shown.shape[:2]
+    assert 0.02 < expected.mean() < 0.98
+    assert ((mask > 0) == expected).mean() > 0.9995  # rounding
+    with TiffSlide(tmp_path / "two" / "out" / "masks" / "slide.tif") as written:
+        assert written.properties["tiffslide.mpp-x"] == pytest.approx(0.5)
 
 
 def test_the_mask_lies_over_the_slide_in_viewers(trained, tmp_path):

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
-import socket
-import subprocess
 import time
 
 import numpy as np
@@ -15,85 +12,32 @@ import pytest
 pytest.importorskip(
     "monailabel", reason="MONAI Label is not installed in this environment; .ci/run tests it in its own"
 )
-if shutil.which("Orthanc") is None:
-    pytest.skip("Orthanc is not installed: apt-get install orthanc orthanc-dicomweb", allow_module_level=True)
 
 import pydicom
 import requests
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from custom.monai_label.command import add_bundle
 from custom.networks import SemiGDA, save_model
 from scripts.label_server import LabelServer
+from scripts.orthanc import Orthanc
 from tests.monai_label.clients import BUNDLE, NETWORK, SETTINGS, Client
 
-PLUGIN = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
+if not Orthanc.is_installed():
+    pytest.skip("Orthanc is not installed: apt-get install orthanc orthanc-dicomweb", allow_module_level=True)
+
 SHAPE = (32, 40, 5)
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
 def orthanc(tmp_path_factory):
-    """The address of an empty Orthanc."""
-    folder, port = tmp_path_factory.mktemp("orthanc"), free_port()
-    settings = {
-        "StorageDirectory": str(folder / "store"),
-        "IndexDirectory": str(folder / "store"),
-        "HttpPort": port,
-        "DicomServerEnabled": False,
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "Plugins": [PLUGIN],
-        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-    }
-    (folder / "orthanc.json").write_text(json.dumps(settings))
-    with open(folder / "log", "w") as log:
-        process = subprocess.Popen(["Orthanc", str(folder / "orthanc.json")], stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(100):
-        try:
-            requests.get(f"{url}/system", timeout=5)
-            break
-        except requests.ConnectionError:
-            time.sleep(0.2)
-    yield url
-    process.terminate()
-    process.wait()
+    with Orthanc(tmp_path_factory.mktemp("orthanc")) as store:
+        yield store
 
 
-def send_series(url):
+def send_series(orthanc):
     """Five CT slices; returns the UID of their series."""
-    shared = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid()}
-    shared["FrameOfReferenceUID"] = generate_uid()
-    values = np.kron(np.random.default_rng(0).integers(0, 1000, (5, 10, 8)), np.ones((1, 4, 4))).astype("<i2")
-    for number, pixels in enumerate(values):
-        dataset = Dataset()
-        dataset.file_meta = FileMetaDataset()
-        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset.is_little_endian, dataset.is_implicit_VR = True, False
-        dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, generate_uid()
-        for key, value in shared.items():
-            setattr(dataset, key, value)
-        dataset.Modality, dataset.PatientID, dataset.PatientName = "CT", "1", "A^B"
-        dataset.StudyDate, dataset.StudyTime, dataset.StudyID = "20200101", "101010", "1"
-        dataset.SeriesNumber, dataset.InstanceNumber = 1, number + 1
-        dataset.ImagePositionPatient = [-10, -20, 3 * number]
-        dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-        dataset.PixelSpacing, dataset.SliceThickness = [1.5, 1.2], 3
-        dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = *pixels.shape, 1
-        dataset.PhotometricInterpretation, dataset.PixelRepresentation = "MONOCHROME2", 1
-        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
-        dataset.PixelData = pixels.tobytes()
-        content = io.BytesIO()
-        pydicom.dcmwrite(content, dataset, write_like_original=False)
-        assert requests.post(f"{url}/instances", data=content.getvalue()).ok
-    return shared["SeriesInstanceUID"]
+    values = np.kron(np.random.default_rng(0).integers(0, 1000, (5, 10, 8)), np.ones((1, 4, 4)))
+    return orthanc.send(values.astype(np.int16), (1.5, 1.2, 3)).series
 
 
 def test_a_series_is_predicted_labelled_and_trained_on(orthanc, tmp_path, monkeypatch):
@@ -104,7 +48,7 @@ def test_a_series_is_predicted_labelled_and_trained_on(orthanc, tmp_path, monkey
         monkeypatch.setenv(f"MONAI_LABEL_DICOMWEB_{key}", value)
     monkeypatch.setenv("MONAI_LABEL_AUTO_UPDATE_SCORING", "false")
     server = LabelServer(tmp_path / "app", tmp_path)
-    server.studies = f"{orthanc}/dicom-web"
+    server.studies = f"{orthanc.url}/dicom-web"
     with server:
         client = Client(server)
         assert client.info()["datastore"]["total"] == 1
@@ -119,7 +63,7 @@ def test_a_series_is_predicted_labelled_and_trained_on(orthanc, tmp_path, monkey
         assert "bytes for each voxel" in submit(server, series, drawn[1:]).json()["detail"]
         drawn[5:20, 10:30, 1:4] = 1
         assert submit(server, series, drawn).json() == {"image": series, "label": series}
-        segmentation = stored_segmentation(orthanc)
+        segmentation = stored_segmentation(orthanc.url)
         assert segmentation.ReferencedSeriesSequence[0].SeriesInstanceUID == series
         assert [segment.SegmentLabel for segment in segmentation.SegmentSequence] == ["polyp"]
         assert segmentation.pixel_array.sum() == drawn.sum()

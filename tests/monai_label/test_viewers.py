@@ -4,14 +4,10 @@ requests. The plugins come with MONAI Label."""
 from __future__ import annotations
 
 import base64
-import importlib.util
 import io
 import json
-import logging
-import sys
 from argparse import Namespace
 from pathlib import Path
-from xml.etree import ElementTree
 
 import nibabel
 import numpy as np
@@ -32,19 +28,11 @@ from custom.monai_label.outlines import outline
 from custom.networks import SemiGDA, save_model
 from custom.volumes import read_volume, to_slices, windowed
 from scripts.label_server import LabelServer
+from scripts.viewer_clients import QUPATH, ask_cvat, outlines_of_asap, slicer_client, slicer_infer
 from tests.monai_label.clients import BUNDLE, NAME, NETWORK, ODD, REQUEST, SETTINGS, Client, fill
 
-PLUGINS = Path(sys.prefix, "monailabel", "plugins")
 AFFINE = np.array([[0, 2, 0, -5], [-1.5, 0, 0, 7], [0, 0, 3, 11], [0, 0, 0, 1]], float)
 SHAPE = (30, 26, 5)
-
-
-def plugin(file):
-    """A file of a plugin of MONAI Label, as it is, as a module."""
-    spec = importlib.util.spec_from_file_location(f"plugin_{Path(file).stem}", PLUGINS / file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def scans(folder, phantom):
@@ -97,13 +85,7 @@ def detail(answer):
 
 @pytest.fixture
 def slicer(place, tmp_path):
-    module = plugin("slicer/MONAILabel/MONAILabelLib/client.py")
-    return module.MONAILabelClient(place.server.url, str(tmp_path), "user-xyz")
-
-
-def slicer_infer(slicer, image, **options):
-    """As `MONAILabelLogic.infer` of the plugin asks."""
-    return slicer.infer(NAME, image, {"result_extension": ".nrrd", "result_dtype": "uint8"}, **options)
+    return slicer_client(place.server.url, tmp_path)
 
 
 def test_slicer_finds_what_it_shows(slicer):
@@ -119,7 +101,7 @@ def test_slicer_finds_what_it_shows(slicer):
 
 @pytest.mark.parametrize("image", ["scan 1", "slice"])
 def test_slicer_gets_the_mask_of_a_volume_on_its_grid(image, slicer, place):
-    file, params = slicer_infer(slicer, image)
+    file, params = slicer_infer(slicer, NAME, image)
     assert params["label_names"] == {"polyp": 1}
     mask = SimpleITK.ReadImage(file)
     (source,) = studies(place).glob(f"{image}.*")
@@ -131,7 +113,7 @@ def test_slicer_gets_the_mask_of_a_volume_on_its_grid(image, slicer, place):
 
 
 def test_the_mask_of_a_volume_is_that_of_its_slices(slicer, place):
-    file, _ = slicer_infer(slicer, "scan 1")
+    file, _ = slicer_infer(slicer, NAME, "scan 1")
     volume = read_volume(studies(place) / "scan 1.nii.gz")
     slices = to_slices(windowed(volume), volume.affine)
     masks = to_slices(read_volume(file).values, read_volume(file).affine)
@@ -144,7 +126,7 @@ def test_the_mask_of_a_volume_is_that_of_its_slices(slicer, place):
 
 
 def test_slicer_gets_the_mask_of_a_picture_as_a_volume_of_one_slice(slicer, place):
-    file, _ = slicer_infer(slicer, "case 1")
+    file, _ = slicer_infer(slicer, NAME, "case 1")
     mask = SimpleITK.ReadImage(file)
     assert mask.GetSize() == (*ODD, 1)
     assert mask.GetDirection() == (1, 0, 0, 0, 1, 0, 0, 0, 1)
@@ -198,10 +180,10 @@ def test_slicer_submits_the_label_of_a_picture_as_a_volume_of_one_slice(extensio
 def test_slicer_uploads_a_volume_and_predicts_it_in_a_session(slicer, place):
     scan = str(studies(place) / "scan 2.nii.gz")
     assert slicer.upload_image(scan, "uploaded")["image"] == "uploaded"
-    expected = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(slicer_infer(slicer, "scan 2")[0]))
+    expected = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(slicer_infer(slicer, NAME, "scan 2")[0]))
     session = slicer.create_session(scan)["session_id"]
     for options in ({"image": "uploaded"}, {"image": "", "session_id": session}):
-        file, _ = slicer_infer(slicer, **options)
+        file, _ = slicer_infer(slicer, NAME, **options)
         np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(file)), expected)
     assert slicer.remove_session(session)
     assert requests.delete(f"{place.server.url}/datastore/?id=uploaded").ok
@@ -210,17 +192,9 @@ def test_slicer_uploads_a_volume_and_predicts_it_in_a_session(slicer, place):
 # --- CVAT: its own functions ---
 
 
-def cvat(file, place, monkeypatch, body):
+def cvat(file, place, body):
     """What a function of CVAT answers."""
-    monkeypatch.setenv("MONAI_LABEL_SERVER", place.server.url)
-    monkeypatch.setenv("MONAI_LABEL_MODEL", NAME)
-    module = plugin(f"cvat/{file}")
-    answer = lambda **parts: parts  # noqa: E731
-    context = Namespace(logger=logging.getLogger("cvat"), user_data=Namespace(), Response=answer)
-    module.init_context(context)
-    response = module.handler(context, Namespace(body=body))
-    assert response["status_code"] == 200
-    return json.loads(response["body"])
+    return ask_cvat(file, place.server.url, NAME, body)
 
 
 def frame(place):
@@ -233,46 +207,37 @@ def frame(place):
     return base64.b64encode(file.read_bytes()), np.asarray(Image.open(io.BytesIO(answer.content)))
 
 
-def test_the_detector_of_cvat_gets_outlines_with_class_names(place, monkeypatch):
+def test_the_detector_of_cvat_gets_outlines_with_class_names(place):
     image, mask = frame(place)
-    shapes = cvat("detector.py", place, monkeypatch, {"image": image})
+    shapes = cvat("detector.py", place, {"image": image})
     assert {(shape["label"], shape["type"]) for shape in shapes} == {("polyp", "polygon")}
     (expected,) = outline(mask, {"polyp": 1}, smallest=10)
     points = [np.array(contour, int).ravel().tolist() for contour in expected["contours"]]  # as the plugin cuts them
     assert [shape["points"] for shape in shapes] == points
 
 
-def test_the_interactor_of_cvat_gets_the_piece_that_was_clicked(place, monkeypatch):
+def test_the_interactor_of_cvat_gets_the_piece_that_was_clicked(place):
     image, mask = frame(place)
     pieces, _ = ndimage.label(mask, np.ones((3, 3)))
     row, column = np.argwhere(pieces == 1)[0]
     body = {"image": image, "pos_points": [[int(column), int(row)]], "neg_points": []}
-    found = np.array(cvat("interactor.py", place, monkeypatch, body)["mask"])
+    found = np.array(cvat("interactor.py", place, body)["mask"])
     np.testing.assert_array_equal(found > 0, pieces == 1)
-    boxed = cvat("interactor.py", place, monkeypatch, {"image": image, "obj_bbox": [[0, 0], [20, 10]]})
+    boxed = cvat("interactor.py", place, {"image": image, "obj_bbox": [[0, 0], [20, 10]]})
     assert not np.array(boxed["mask"])[10:].any()
     np.testing.assert_array_equal(np.array(boxed["mask"])[:10, :20], mask[:10, :20])
 
 
 # --- QuPath: its requests ---
 
-QUPATH = {
-    "level": 0,
-    "location": [0, 0],
-    "size": [0, 0],
-    "tile_size": [1024, 1024],
-    "min_poly_area": 0,
-    "params": {"foreground": [], "background": [], "max_workers": 1},
-}
-
 
 def drawn(xml, size):
     """The mask of the polygons of an answer, as QuPath adds them."""
     mask = np.zeros(size, bool)
-    for annotation in ElementTree.fromstring(xml).iter("Annotation"):
-        assert annotation.get("Name") == "polyp"
-        int(annotation.get("Color").lstrip("#"), 16)
-        x, y = np.array([[float(each.get(key)) for key in "XY"] for each in annotation.iter("Coordinate")]).T
+    for name, colour, points in outlines_of_asap(xml):
+        assert name == "polyp"
+        int(colour.lstrip("#"), 16)
+        x, y = points.T
         mask[polygon(y - 0.5, x - 0.5, size)] = True
     return mask
 
