@@ -48,11 +48,13 @@ class Ohif:
         return self.browser.evaluate(f"[...{_tab('Auto-Segmentation')}.querySelectorAll('option')].map(o => o.value)")
 
     def segment(self) -> int:
-        """Press *Run* under *Auto-Segmentation*; returns the status of the server's answer."""
+        """Press *Run* under *Auto-Segmentation*, wait for a mask that is not empty; returns the status of the answer."""
         before = len(self.browser.evaluate(_ANSWERS))
         self._press("Auto-Segmentation", "Run")
         status = self.browser.wait_for(f"({_ANSWERS})[{before}]")
-        time.sleep(2)  # the viewer takes the answer over
+        if status == 200:
+            self.browser.wait_for(f"{_VOLUME}.voxelManager.getCompleteScalarDataArray().some(value => value > 0)")
+            time.sleep(2)  # until it is drawn
         return status
 
     def mask(self) -> NDArray[np.uint8]:
