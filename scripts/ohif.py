@@ -48,7 +48,7 @@ class Ohif:
         return self.browser.evaluate(f"[...{_tab('Auto-Segmentation')}.querySelectorAll('option')].map(o => o.value)")
 
     def segment(self) -> int:
-        """Press *Run* under *Auto-Segmentation*, wait for a mask that is not empty; returns the status of the answer."""
+        """Press *Run* under *Auto-Segmentation*, wait for a mask that is not empty; the status of the answer."""
         before = len(self.browser.evaluate(_ANSWERS))
         self._press("Auto-Segmentation", "Run")
         status = self.browser.wait_for(f"({_ANSWERS})[{before}]")
