@@ -16,7 +16,7 @@ from monai.bundle import run as bundle_run
 from custom.errors import InputError
 from custom.options.keys import PARTS
 from custom.options.kinds import starts_like_an_expression
-from custom.wording import did_you_mean, shown
+from custom.wording import did_you_mean, nearest_name, shown
 
 __all__ = [
     "CommandLine",
@@ -194,5 +194,10 @@ def _can_be_run(value: Any, config: Mapping[str, Any]) -> bool:
 
 
 def nearest(key: str, known: Sequence[str]) -> str:
-    """The end of a message about an unknown key."""
+    """The end of a message about an unknown key. A part whose name is mistyped is named as it should be."""
+    part, *names = re.split("(#|::)", key, maxsplit=1)
+    parts = {re.split("#|::", name)[0] for name in known}
+    if names and part not in parts and (right := nearest_name(part, sorted(parts))):
+        whole = "".join([right, *names])
+        return did_you_mean(whole if whole in known else right, [whole, right])
     return did_you_mean(key, known) or "; see the configuration file for what can be set"

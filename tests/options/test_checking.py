@@ -244,6 +244,7 @@ def test_a_mistyped_part_in_a_file_is_one_line(content, message, refusal, tmp_pa
     [
         (["--learning_rat", "None"], "unknown option --learning_rat; did you mean 'learning_rate'?"),
         (["--trian#foo", "None"], "unknown option --trian#foo; did you mean 'train'?"),
+        (["--tarin#method#floor", "None"], "unknown option --tarin#method#floor; did you mean 'train#method#floor'?"),
         (["--+seed", "3"], "unknown option --+seed; did you mean 'seed'?"),
         (["--train#method#threshold", "None"], "--train#method#threshold: train#method takes no such value"),
     ],
