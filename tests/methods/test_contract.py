@@ -218,12 +218,25 @@ def batches_of(count, labelled=2, unlabelled=2, num_classes=2):
 # Training. The tests of the single methods ask for more: that discs are found in images never seen before.
 
 
-@pytest.mark.learning
-@pytest.mark.parametrize(("num_classes", "unlabelled"), [(2, False), (4, True)], ids=["K=2, labels only", "K=4"])
-def test_a_tiny_set_is_learnt(unlabelled, make, num_classes):
+def losses_on_a_tiny_set(make, num_classes, unlabelled):
+    """The supervised losses of five passes over four batches."""
     batches = disc_batches(num_classes, unlabelled, strong=True)
     trainer = make(num_classes, batches, max_epochs=5, learning_rate=0.05, momentum=0.9)
-    losses = [float(next(value for key, value in out.items() if key.startswith("supervised"))) for out in run(trainer)]
+    return [float(next(value for key, value in out.items() if key.startswith("supervised"))) for out in run(trainer)]
+
+
+@pytest.mark.learning
+def test_a_tiny_set_is_learnt(make):
+    losses = losses_on_a_tiny_set(make, num_classes=4, unlabelled=True)
+    assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
+
+
+@pytest.mark.learning
+@pytest.mark.parametrize(
+    "name", ["Supervised", "SemiGDA, alignment", "SemiGDA, segmentation", "DiffRect", "SCDL", "BCP"]
+)
+def test_a_tiny_set_is_learnt_from_labels_alone(name):
+    losses = losses_on_a_tiny_set(METHODS[name], num_classes=2, unlabelled=False)
     assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
 
 
