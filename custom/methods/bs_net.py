@@ -11,9 +11,10 @@ from torch.optim import Adam
 
 from custom.errors import InputError
 from custom.methods.trainer import Batch, MethodTrainer
+from custom.networks.training_networks import move_towards
 from custom.optimizers import parameter_groups
 
-__all__ = ["BSNet", "groups_of_both", "move_towards"]
+__all__ = ["BSNet", "groups_of_both"]
 
 
 class BSNet(MethodTrainer):
@@ -139,13 +140,6 @@ class BSNet(MethodTrainer):
         if self.discriminator_decay == "cumulative":
             group["lr"] *= factor
         return loss.detach()
-
-
-@torch.no_grad()
-def move_towards(moved: nn.Module, target: nn.Module, decay: float) -> None:
-    """Parameters of `moved` <- decay * themselves + (1 - decay) * those of `target`; buffers stay."""
-    for own, other in zip(moved.parameters(), target.parameters(), strict=True):
-        own.lerp_(other, 1 - decay)
 
 
 def groups_of_both(

@@ -11,7 +11,7 @@ from torch.nn.functional import dropout, interpolate, layer_norm, pixel_shuffle
 
 from custom.errors import InputError
 from custom.networks.encoders import DROPOUT, WIDTHS
-from custom.networks.training_networks import TrainingNetworks
+from custom.networks.training_networks import TrainingNetworks, move_towards
 from custom.networks.unet import UNet
 
 __all__ = ["ChannelAttention", "SKCDFNetworks", "SKCDFUNet"]
@@ -223,5 +223,4 @@ class SKCDFNetworks(TrainingNetworks):
         pairs += [(part[0], part[1]) for part in (unet.decoders, main, balanced)]
         pairs += [(main[0], balanced[0])]
         for moved, target in pairs:
-            for own, other in zip(moved.parameters(), target.parameters(), strict=True):
-                own.lerp_(other, 1 - decay)
+            move_towards(moved, target, decay)

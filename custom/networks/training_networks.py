@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-__all__ = ["MeanTeacher", "NetworkPair", "TrainingNetworks"]
+__all__ = ["MeanTeacher", "NetworkPair", "TrainingNetworks", "move_towards"]
 
 
 class TrainingNetworks(nn.Module):
@@ -132,3 +132,10 @@ class NetworkPair(TrainingNetworks):
     def first(self) -> nn.Module:
         """The network that predicts."""
         return self.deployed
+
+
+@torch.no_grad()
+def move_towards(moved: nn.Module, target: nn.Module, decay: float) -> None:
+    """Parameters of `moved` <- decay * themselves + (1 - decay) * those of `target`; buffers stay."""
+    for own, other in zip(moved.parameters(), target.parameters(), strict=True):
+        own.lerp_(other, 1 - decay)

@@ -94,6 +94,35 @@ def moved(network_before: nn.Module, network_after: nn.Module) -> set[str]:
     return {name for name, parameter in network_after.named_parameters() if not torch.equal(parameter, before[name])}
 
 
+class Table(nn.Module):
+    """Answers every image with the same class probabilities, those of a row of pixels, [pixels][K]."""
+
+    def __init__(self, pixels: list[list[float]]) -> None:
+        super().__init__()
+        self.num_classes = len(pixels[0])
+        self.table = nn.Parameter(torch.tensor(pixels).T[None, :, None].log())
+
+    def logits(self, images: Tensor) -> Tensor:
+        return self.table.expand(len(images), -1, -1, -1)
+
+
+def gradients_of(term: str, trainer: MethodTrainer) -> dict[str, list[bool]]:
+    """Run the trainer on a pair of networks; whether each parameter of either gets a gradient from this term alone."""
+    reached = {}
+
+    def step(batch, weight):
+        loss, terms = trainer.loss(batch, weight)
+        terms[term].backward(retain_graph=True)
+        for name in ("first", "second"):
+            network = getattr(trainer.network, name)
+            reached[name] = [parameter.grad is not None for parameter in network.parameters()]
+        return loss, terms
+
+    trainer.step = step
+    run(trainer)
+    return reached
+
+
 # A set of images that can be learnt
 
 

@@ -10,9 +10,10 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from custom.errors import InputError
 from custom.methods import BSNet
-from custom.methods.bs_net import groups_of_both, move_towards
+from custom.methods.bs_net import groups_of_both
 from custom.methods.trainer import Batch, dice_and_cross_entropy
 from custom.networks import BSNetNetworks, PredictionDiscriminator
+from custom.networks.training_networks import move_towards
 from tests.methods.conftest import WIDTHS, make_batch, make_trainer, moved, run
 
 PLAIN = {"widths": WIDTHS, "dropout": (0.0,) * 5, "seed": 0}

@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-from torch import nn
 
 from custom.losses import ConsistencyWeight
 from custom.methods import CrossPseudoSupervision
@@ -13,6 +12,7 @@ from custom.methods.trainer import dice_and_cross_entropy
 from custom.networks import NetworkPair
 from tests.methods.conftest import (
     STEP,
+    Table,
     dice_of,
     learn,
     make_batch,
@@ -22,17 +22,6 @@ from tests.methods.conftest import (
 )
 
 HEAVY = ConsistencyWeight(beta=200)  # so large that its gradient shows: 1.35 in the first iteration of one
-
-
-class Table(nn.Module):
-    """Answers every image with the same class probabilities, those of a row of pixels, [pixels][K]."""
-
-    def __init__(self, pixels):
-        super().__init__()
-        self.table = nn.Parameter(torch.tensor(pixels).T[None, :, None].log())
-
-    def logits(self, images):
-        return self.table.expand(len(images), -1, -1, -1)
 
 
 def make_pair(num_classes=2, **arguments):

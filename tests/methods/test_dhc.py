@@ -4,29 +4,15 @@ import math
 
 import pytest
 import torch
-from torch import nn
 
 from custom.errors import InputError
 from custom.losses import ClassWeightedLoss, DifficultyWeights
 from custom.methods import HeterogeneousCoTraining
 from custom.networks import NetworkPair, UNetPair
-from tests.methods.conftest import make_batch, make_trainer, make_unet, run
+from tests.methods.conftest import Table, gradients_of, make_batch, make_trainer, make_unet, run
 
 SHARES = [0.7, 0.2, 0.1]
 RARE = [0, 3 * math.log(3.5) / math.log(7), 3]  # ln(0.7 / c), as shares of the largest one
-
-
-class Table(nn.Module):
-    """Answers every image with the same class probabilities, those of a row of pixels, [pixels][K]."""
-
-    num_classes = 3
-
-    def __init__(self, pixels):
-        super().__init__()
-        self.table = nn.Parameter(torch.tensor(pixels).T[None, :, None].log())
-
-    def logits(self, images):
-        return self.table.expand(len(images), -1, -1, -1)
 
 
 def two_tables():
@@ -86,17 +72,7 @@ def test_the_supervised_weight_and_the_floor_are_options():
 def test_pseudo_labels_carry_no_gradient():
     pair = NetworkPair(make_unet(), make_unet(seed=1))
     trainer = make_trainer(HeterogeneousCoTraining, pair, [make_batch()])
-    reached = {}
-
-    def step(batch, weight):
-        loss, terms = trainer.loss(batch, weight)
-        terms["cross_first"].backward(retain_graph=True)
-        for name in ("first", "second"):
-            reached[name] = [parameter.grad is not None for parameter in getattr(pair, name).parameters()]
-        return loss, terms
-
-    trainer.step = step
-    run(trainer)
+    reached = gradients_of("cross_first", trainer)
     assert all(reached["first"]) and not any(reached["second"])
 
 

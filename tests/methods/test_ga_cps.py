@@ -4,24 +4,12 @@ import math
 
 import pytest
 import torch
-from torch import nn
 
 from custom.errors import InputError
 from custom.losses import gradient_aware_cross_entropy, gradient_aware_dice
 from custom.methods import GradientAwareCrossPseudoSupervision
 from custom.networks import NetworkPair, UNetPair
-from tests.methods.conftest import make_batch, make_trainer, make_unet, run
-
-
-class Table(nn.Module):
-    """Answers every image with the same class probabilities, those of a row of pixels, [pixels][K]."""
-
-    def __init__(self, pixels):
-        super().__init__()
-        self.table = nn.Parameter(torch.tensor(pixels).T[None, :, None].log())
-
-    def logits(self, images):
-        return self.table.expand(len(images), -1, -1, -1)
+from tests.methods.conftest import Table, gradients_of, make_batch, make_trainer, make_unet, run
 
 
 def two_tables():
@@ -62,17 +50,7 @@ def test_the_supervised_loss_is_that_of_the_hardest_labelled_pixels(options, wei
 def test_pseudo_labels_carry_no_gradient():
     pair = make_pair()
     trainer = make_trainer(GradientAwareCrossPseudoSupervision, pair, [make_batch()])
-    reached = {}
-
-    def step(batch, weight):
-        loss, terms = trainer.loss(batch, weight)
-        terms["cross_first"].backward(retain_graph=True)
-        for name in ("first", "second"):
-            reached[name] = [parameter.grad is not None for parameter in getattr(pair, name).parameters()]
-        return loss, terms
-
-    trainer.step = step
-    run(trainer)
+    reached = gradients_of("cross_first", trainer)
     assert all(reached["first"]) and not any(reached["second"])
 
 
